@@ -1,0 +1,1 @@
+//! Every standard command of the guest agent, one file a family.

@@ -1,0 +1,1 @@
+//! Protocol and process tests, one module a family, in one binary.
