@@ -1,1 +1,81 @@
 //! Every standard command of the guest agent, one file a family.
+//!
+//! A command is a type that implements [`Command`]; a family lists its commands; [`FAMILIES`] lists the families, in the order in
+//! which qemu-ga registers them. This crate knows no channel, no framing, no configuration file and no extension.
+
+mod agent;
+mod command;
+mod context;
+mod cpu;
+mod error;
+pub mod exec;
+pub mod file;
+mod fsfreeze;
+mod memory;
+mod network;
+mod os;
+pub mod qapi;
+mod ssh;
+pub mod storage;
+mod sys;
+mod time;
+mod users;
+
+pub use agent::QEMU_VERSION;
+pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply};
+pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Settings, Work};
+pub use error::{Error, ErrorClass, Result, os_text};
+
+/// Every command, family by family.
+pub const FAMILIES: &[&[Builtin]] = &[
+    agent::COMMANDS,
+    time::COMMANDS,
+    file::COMMANDS,
+    fsfreeze::COMMANDS,
+    network::COMMANDS,
+    cpu::COMMANDS,
+    storage::COMMANDS,
+    memory::COMMANDS,
+    exec::COMMANDS,
+    os::COMMANDS,
+    users::COMMANDS,
+    ssh::COMMANDS,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn all() -> impl Iterator<Item = &'static Builtin> {
+        FAMILIES.iter().copied().flatten()
+    }
+
+    #[test]
+    fn names_are_unique_and_kebab_case() {
+        let mut seen = HashSet::new();
+        for builtin in all() {
+            let name = builtin.name;
+            assert!(seen.insert(name), "{name} stands twice");
+            assert!(name.starts_with("guest-") || name.starts_with("waga-"), "{name}");
+            let kebab = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            assert!(name.bytes().all(kebab), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_runs_while_frozen_is_qemu_gas_list() {
+        let frozen: Vec<_> = all().filter(|builtin| builtin.while_frozen).map(|builtin| builtin.name).collect();
+        assert_eq!(
+            frozen,
+            ["guest-sync-delimited", "guest-sync", "guest-ping", "guest-info", "guest-fsfreeze-status"]
+        );
+    }
+
+    #[test]
+    fn only_one_reply_is_delimited() {
+        let delimited: Vec<_> = all().filter(|builtin| builtin.delimited).map(|builtin| builtin.name).collect();
+        assert_eq!(delimited, ["guest-sync-delimited"]);
+    }
+}

@@ -1,0 +1,167 @@
+//! What a command can reach: the agent's state, who called, and the threads for work that can block. Nothing else; no statics.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+use smol::lock::Semaphore;
+
+use crate::error::{Error, Result};
+use crate::{exec, file, storage};
+
+/// Who sent a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// A client of the channel of this name; all clients of all channels share handles and exec records, as with qemu-ga.
+    Channel(Arc<str>),
+    /// An extension, and who called that.
+    Extension(Arc<str>, Arc<Caller>),
+}
+
+impl Caller {
+    /// Whom handles and records belong to: an extension by its name, `None` for the host's side.
+    pub fn owner(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Channel(_) => None,
+            Self::Extension(name, _) => Some(name),
+        }
+    }
+}
+
+/// One entry of `guest-info`: exactly these three members, which clients compare as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct CommandInfo {
+    /// Whether it is on now.
+    pub enabled: bool,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether its success is answered.
+    pub success_response: bool,
+}
+
+/// What the agent can do now; the registry's answer to `guest-info`.
+pub trait Catalogue: Send + Sync {
+    /// Every command, in the order of `guest-info`, as seen by this caller.
+    fn commands(&self, caller: &Caller) -> Vec<CommandInfo>;
+}
+
+/// What the commands are told of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where state is kept between runs.
+    pub state_dir: PathBuf,
+}
+
+/// Whether filesystems are frozen, as far as this agent did it.
+#[derive(Debug, Default)]
+pub struct Freeze(AtomicBool);
+
+impl Freeze {
+    /// Whether the agent has filesystems frozen now.
+    pub fn is_frozen(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The kinds of work that can block. Each has a bound of its own, so that what hangs in one starves no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Reading the kernel's and the system's own files (`/proc`, `/sys`, `/etc`).
+    Inspect,
+    /// What the host asks to open, read and write.
+    Files,
+    /// Starting programs.
+    Spawn,
+    /// Asking for users, which may ask the network.
+    Names,
+    /// Asking mounted filesystems about themselves, which hangs when the device does.
+    Mounts,
+}
+
+/// How many threads each kind of work may hold at once.
+const BOUNDS: [(Work, usize); 5] =
+    [(Work::Inspect, 8), (Work::Files, 16), (Work::Spawn, 8), (Work::Names, 4), (Work::Mounts, 16)];
+
+/// The agent's state that outlives a request.
+pub struct Agent {
+    /// The open files of `guest-file-*`.
+    pub files: file::Files,
+    /// The children of `guest-exec`.
+    pub execs: exec::Execs,
+    /// Questions to mounted filesystems that are still unanswered.
+    pub probes: storage::Probes,
+    /// The frozen state.
+    pub freeze: Freeze,
+    catalogue: Box<dyn Catalogue>,
+    bounds: [Arc<Semaphore>; BOUNDS.len()],
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent").finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// The state of a freshly started agent.
+    pub fn new(settings: &Settings, catalogue: Box<dyn Catalogue>) -> Self {
+        Self {
+            files: file::Files::new(&settings.state_dir),
+            execs: exec::Execs::default(),
+            probes: storage::Probes::default(),
+            freeze: Freeze::default(),
+            catalogue,
+            bounds: BOUNDS.map(|(_, bound)| Arc::new(Semaphore::new(bound))),
+        }
+    }
+}
+
+/// One request's view of the agent.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The agent's state.
+    pub agent: Arc<Agent>,
+    /// Who sent the request.
+    pub caller: Caller,
+}
+
+impl Context {
+    /// What the agent can do now, as `guest-info` lists it.
+    pub fn commands(&self) -> Vec<CommandInfo> {
+        self.agent.catalogue.commands(&self.caller)
+    }
+
+    /// Runs work that can block on a thread for such work, at most so many of its kind at once.
+    pub async fn blocking<T: Send + 'static>(&self, kind: Work, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let place = BOUNDS.iter().position(|(work, _)| *work == kind).unwrap_or_default();
+        let permit = self.agent.bounds[place].acquire_arc().await;
+        smol::unblock(move || {
+            let result = work();
+            drop(permit);
+            result
+        })
+        .await
+    }
+
+    /// As [`Self::blocking`], but gives up when all threads of the kind are taken: for work that is known to hang.
+    ///
+    /// # Errors
+    /// `GenericError` when there is no thread to be had.
+    pub async fn try_blocking<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let place = BOUNDS.iter().position(|(work, _)| *work == kind).unwrap_or_default();
+        let permit = self.agent.bounds[place].try_acquire_arc();
+        let permit = permit.ok_or_else(|| Error::generic("too many operations of this kind hang already"))?;
+        Ok(smol::unblock(move || {
+            let result = work();
+            drop(permit);
+            result
+        })
+        .await)
+    }
+}

@@ -1,0 +1,5 @@
+//! Network interfaces and routes.
+
+use crate::command::Builtin;
+
+pub(crate) const COMMANDS: &[Builtin] = &[];

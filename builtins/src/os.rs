@@ -1,0 +1,5 @@
+//! What the guest runs: its operating system, its host name.
+
+use crate::command::Builtin;
+
+pub(crate) const COMMANDS: &[Builtin] = &[];

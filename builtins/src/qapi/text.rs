@@ -1,0 +1,120 @@
+//! Walks checked JSON text: where a value ends, what a string says. No state, no validation.
+
+use memchr::memchr2;
+
+/// The position after the string that starts at `start` (its opening quote).
+pub(super) fn string_end(text: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    loop {
+        match memchr2(b'"', b'\\', &text[at..]) {
+            Some(offset) if text[at + offset] == b'"' => return at + offset + 1,
+            Some(offset) => at += offset + 2,
+            None => return text.len(),
+        }
+    }
+}
+
+/// The position after the value that starts at `start`.
+pub(super) fn value_end(text: &[u8], start: usize) -> usize {
+    match text.get(start) {
+        Some(b'"') => string_end(text, start),
+        Some(b'{' | b'[') => {
+            let (mut at, mut depth) = (start, 0_usize);
+            while at < text.len() {
+                match text[at] {
+                    b'"' => {
+                        at = string_end(text, at);
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => {
+                        depth -= 1;
+                        if depth == 0 {
+                            return at + 1;
+                        }
+                    }
+                    _ => {}
+                }
+                at += 1;
+            }
+            text.len()
+        }
+        _ => {
+            let rest = &text[start.min(text.len())..];
+            let length = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\n'));
+            start + length.unwrap_or(rest.len())
+        }
+    }
+}
+
+/// What a string says: `quoted` with its quotes, escapes resolved.
+///
+/// Escapes were checked by the framer; a text that was not checked loses what cannot be read.
+pub(super) fn unescape(quoted: &[u8]) -> String {
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        bytes.extend_from_slice(&rest[..at]);
+        let escape = rest.get(at + 1).copied().unwrap_or(b'\\');
+        rest = rest.get(at + 2..).unwrap_or_default();
+        match escape {
+            b'b' => bytes.push(8),
+            b'f' => bytes.push(12),
+            b'n' => bytes.push(b'\n'),
+            b'r' => bytes.push(b'\r'),
+            b't' => bytes.push(b'\t'),
+            b'u' => {
+                let (character, length) = unicode_escape(rest);
+                bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = rest.get(length..).unwrap_or_default();
+            }
+            other => bytes.push(other),
+        }
+    }
+    bytes.extend_from_slice(rest);
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// The character of the hex digits after `\u`, with a second escape joined where they form a surrogate pair, and the bytes taken.
+fn unicode_escape(text: &[u8]) -> (char, usize) {
+    let Some(first) = hex4(text) else { return (char::REPLACEMENT_CHARACTER, 0) };
+    if let Some(character) = char::from_u32(first) {
+        return (character, 4);
+    }
+    let second = text.get(4..6).filter(|escape| escape == b"\\u").and_then(|_| hex4(&text[6..]));
+    let pair = second.filter(|second| (0xdc00..0xe000).contains(second) && first < 0xdc00);
+    match pair.and_then(|second| char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00))) {
+        Some(character) => (character, 10),
+        None => (char::REPLACEMENT_CHARACTER, 4),
+    }
+}
+
+fn hex4(text: &[u8]) -> Option<u32> {
+    let digits = text.get(..4)?;
+    digits.iter().try_fold(0, |value, &digit| Some(value * 16 + char::from(digit).to_digit(16)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_end_where_they_end() {
+        for (text, end) in [
+            (r#""a\"b",1"#, 6),
+            (r#"{"a":"}]","b":[1,{}]},2"#, 21),
+            ("-1.5e3,", 6),
+            ("true}", 4),
+            ("[]", 2),
+            ("12", 2),
+        ] {
+            assert_eq!(value_end(text.as_bytes(), 0), end, "{text}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_resolved() {
+        assert_eq!(unescape(br#""a\n\/\\\u00e9\ud83d\ude00\u0000z""#), "a\n/\\é😀\0z");
+    }
+}

@@ -1,0 +1,1 @@
+//! The few system calls that no crate wraps safely. The only place of this crate with `unsafe`.

@@ -1,0 +1,5 @@
+//! The guest's clock and time zone.
+
+use crate::command::Builtin;
+
+pub(crate) const COMMANDS: &[Builtin] = &[];

@@ -1,0 +1,5 @@
+//! Who is logged in.
+
+use crate::command::Builtin;
+
+pub(crate) const COMMANDS: &[Builtin] = &[];
