@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
+use smol::Executor;
 use smol::lock::Semaphore;
 
 use crate::error::{Error, Result};
@@ -43,8 +44,8 @@ pub struct CommandInfo {
 
 /// What the agent can do now; the registry's answer to `guest-info`.
 pub trait Catalogue: Send + Sync {
-    /// Every command, in the order of `guest-info`, as seen by this caller.
-    fn commands(&self, caller: &Caller) -> Vec<CommandInfo>;
+    /// Every command, in the order of `guest-info`, as seen by this caller while filesystems are frozen or not.
+    fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo>;
 }
 
 /// What the commands are told of the configuration.
@@ -95,6 +96,7 @@ pub struct Agent {
     /// The frozen state.
     pub freeze: Freeze,
     catalogue: Box<dyn Catalogue>,
+    executor: Arc<Executor<'static>>,
     bounds: [Arc<Semaphore>; BOUNDS.len()],
 }
 
@@ -105,16 +107,27 @@ impl std::fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// The state of a freshly started agent.
-    pub fn new(settings: &Settings, catalogue: Box<dyn Catalogue>) -> Self {
+    /// The state of a freshly started agent. `executor` is the daemon's, which drives what outlives a request.
+    pub fn new(settings: &Settings, catalogue: Box<dyn Catalogue>, executor: Arc<Executor<'static>>) -> Self {
         Self {
             files: file::Files::new(&settings.state_dir),
-            execs: exec::Execs::default(),
+            execs: exec::Execs::new(),
             probes: storage::Probes::default(),
             freeze: Freeze::default(),
             catalogue,
+            executor,
             bounds: BOUNDS.map(|(_, bound)| Arc::new(Semaphore::new(bound))),
         }
+    }
+
+    /// Ends it in order: what the next start should know is written.
+    pub fn close(&self) {
+        self.files.close();
+    }
+
+    /// Runs a task beside the requests until it ends. It must not hold this agent, which holds the executor that holds the task.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.executor.spawn(task).detach();
     }
 }
 
@@ -130,7 +143,7 @@ pub struct Context {
 impl Context {
     /// What the agent can do now, as `guest-info` lists it.
     pub fn commands(&self) -> Vec<CommandInfo> {
-        self.agent.catalogue.commands(&self.caller)
+        self.agent.catalogue.commands(&self.caller, self.agent.freeze.is_frozen())
     }
 
     /// Runs work that can block on a thread for such work, at most so many of its kind at once.

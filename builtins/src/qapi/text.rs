@@ -50,7 +50,7 @@ pub(super) fn value_end(text: &[u8], start: usize) -> usize {
 /// What a string says: `quoted` with its quotes, escapes resolved.
 ///
 /// Escapes were checked by the framer; a text that was not checked loses what cannot be read.
-pub(super) fn unescape(quoted: &[u8]) -> String {
+pub fn unescape(quoted: &[u8]) -> String {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner;

@@ -1,0 +1,163 @@
+//! Where requests come from and replies go: opening, reading and writing bytes. What the bytes mean is the wire's business.
+//!
+//! Each connection is one task on the daemon's thread: it reads, serves the requests in what it read one after another, and reads
+//! again. So a client that does not read its replies, or floods, waits for itself alone.
+
+mod unix;
+mod virtio_serial;
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use smol::Executor;
+use smol::stream::StreamExt;
+use waga_builtins::Caller;
+
+use crate::config::{Channel, Method};
+use crate::dispatch::Dispatcher;
+use crate::wire::budget::{Budget, lock};
+use crate::wire::{Event, Request, Response};
+
+/// Requests of one client that are served before others get their turn.
+const TURN: u32 = 16;
+
+/// What came from the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrival {
+    /// Bytes, in the buffer.
+    Bytes,
+    /// The peer left; the next one starts afresh.
+    PeerLeft,
+    /// The connection is over.
+    End,
+}
+
+/// What became of bytes for the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Departure {
+    Sent,
+    /// The peer left before it had them all.
+    PeerLeft,
+}
+
+/// A byte stream to a peer.
+trait Link: Send {
+    /// Waits for bytes and puts them into the buffer, which is empty.
+    fn read(&mut self, buffer: &mut Vec<u8>) -> impl Future<Output = io::Result<Arrival>> + Send;
+
+    /// Sends all of it.
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = io::Result<Departure>> + Send;
+}
+
+/// Everything a conversation needs; shared by all channels.
+#[derive(Debug, Clone)]
+pub struct House {
+    /// Serves the requests.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Bounds what is unfinished.
+    pub budget: Arc<Budget>,
+    /// Runs the tasks.
+    pub executor: Arc<Executor<'static>>,
+}
+
+/// Opens a channel and serves it from then on.
+///
+/// # Errors
+/// What hinders opening it, with its path.
+pub fn open(channel: &Channel, house: &House) -> io::Result<()> {
+    let place =
+        |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let path = &channel.path;
+    match channel.method {
+        Method::UnixListen => {
+            let listener = unix::listen(path).map_err(|error| place(path, error))?;
+            house.executor.spawn(unix::serve(listener, caller(channel), house.clone())).detach();
+        }
+        Method::VirtioSerial => {
+            let port = virtio_serial::Port::open(path).map_err(|error| place(path, error))?;
+            let (caller, home) = (caller(channel), house.clone());
+            let path = path.clone();
+            let task = async move {
+                if let Err(error) = converse(port, &caller, &home).await {
+                    tracing::error!(%error, path = %path.display(), "the channel failed");
+                }
+            };
+            house.executor.spawn(task).detach();
+        }
+    }
+    Ok(())
+}
+
+fn caller(channel: &Channel) -> Caller {
+    Caller::Channel(channel.name().into())
+}
+
+/// Serves one peer after another on a link until it ends.
+async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Result<()> {
+    let framer = house.budget.framer();
+    let mut buffer = Vec::with_capacity(4 << 10);
+    let mut turn = 0;
+    loop {
+        buffer.clear();
+        match link.read(&mut buffer).await? {
+            Arrival::Bytes => {}
+            Arrival::PeerLeft => {
+                lock(&framer).reset();
+                continue;
+            }
+            Arrival::End => return Ok(()),
+        }
+        let mut rest = &buffer[..];
+        while !rest.is_empty() {
+            let (used, event) = lock(&framer).feed(rest);
+            rest = &rest[used..];
+            let Some(event) = event else { continue };
+            let response = match event {
+                Event::Fault(error) => Some(Response::error(None, error)),
+                Event::Message(message) => match Request::try_from(message) {
+                    Ok(request) => house.dispatcher.serve(caller, request).await,
+                    Err(response) => Some(response),
+                },
+            };
+            if let Some(response) = response
+                && send(&mut link, response).await? == Departure::PeerLeft
+            {
+                lock(&framer).reset();
+                break;
+            }
+            turn += 1;
+            if turn % TURN == 0 {
+                smol::future::yield_now().await;
+            }
+        }
+        let held = lock(&framer).held();
+        house.budget.keep(held);
+    }
+}
+
+async fn send(link: &mut impl Link, response: Response) -> io::Result<Departure> {
+    let (head, rest) = response.into_parts();
+    let mut departure = link.write(&head).await?;
+    if let Some((mut pieces, tail)) = rest {
+        while departure == Departure::Sent
+            && let Some(piece) = pieces.next().await
+        {
+            departure = link.write(&piece).await?;
+        }
+        if departure == Departure::Sent {
+            departure = link.write(&tail).await?;
+        }
+    }
+    Ok(departure)
+}
+
+/// Smallest and largest read: the buffer grows while reads fill it.
+const READS: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
+
+/// Makes room in an empty buffer for the next read.
+fn make_room(buffer: &mut Vec<u8>, last: usize) {
+    let room = if last >= buffer.capacity() { buffer.capacity() * 4 } else { buffer.capacity() };
+    buffer.reserve(room.clamp(*READS.start(), *READS.end()));
+}

@@ -1,0 +1,56 @@
+//! The daemon's life: one thread that runs the executor and the reactor, started after everything is open, ended by a signal.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use smol::{Async, Executor};
+use waga_builtins::Settings;
+
+use crate::channel::{self, House};
+use crate::config::Config;
+use crate::dispatch::Dispatcher;
+use crate::registry::Registry;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A channel that cannot be opened.
+pub(crate) fn run(config: Config) -> io::Result<()> {
+    let signals = Signals::new()?;
+    let executor: Arc<Executor<'static>> = Arc::default();
+    let settings = Settings { state_dir: config.state_dir };
+    let dispatcher = Dispatcher::new(Registry::builtins(), config.policy, &settings, executor.clone());
+    let house =
+        House { dispatcher: Arc::new(dispatcher), budget: Arc::default(), executor: executor.clone() };
+    // Opening the port is what makes libvirt connect: everything else is ready by now.
+    for channel in &config.channels {
+        channel::open(channel, &house)?;
+    }
+    smol::block_on(executor.run(signals.wait()))?;
+    house.dispatcher.agent().close();
+    Ok(())
+}
+
+/// SIGTERM and SIGINT as a descriptor. (SIGPIPE is ignored by Rust's runtime.)
+struct Signals(Async<SignalFd>);
+
+impl Signals {
+    /// Blocks them, before any thread is started.
+    fn new() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGTERM);
+        set.add(Signal::SIGINT);
+        set.thread_block()?;
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self(Async::new_nonblocking(fd)?))
+    }
+
+    async fn wait(&self) -> io::Result<()> {
+        self.0.readable().await?;
+        tracing::info!(descriptor = ?self.0.as_fd(), "received a signal to end");
+        Ok(())
+    }
+}

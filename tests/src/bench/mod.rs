@@ -1,0 +1,162 @@
+//! The numbers waga holds itself to, measured beside qemu-ga in one run and printed as a table.
+//!
+//! Both agents answer the same lean client on a unix socket, in short alternating rounds, so that whatever the
+//! machine does meanwhile hits both; each row starts fresh processes, so that no row inherits another's memory.
+//! Nothing here asserts: a missed target is printed, and only what could not be run makes the exit code differ.
+
+mod agent;
+mod files;
+mod limit;
+mod memory;
+mod options;
+mod table;
+mod trips;
+mod wire;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use agent::Candidate;
+use options::Options;
+use table::Line;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+const LEGEND: &str = "\
+Ratio: waga's figure over qemu-ga's. Limit here: this client's figure when a thread answers without doing the work.
+Round trips: client and agent on one processor. Files: data transferred, megabytes (1,000,000 bytes) a second.";
+
+/// What a row measures; the number in it is what the target allows or asks for.
+enum Measure {
+    Idle,
+    Start,
+    /// A command without arguments, and the part of qemu-ga's time it may take.
+    Trip(&'static str, f64),
+    /// Piece, bytes of a round, and how many times qemu-ga's rate is wanted.
+    Read(usize, usize, f64),
+    Write(usize, usize, f64),
+    Peak,
+    Growth,
+}
+
+/// All rows, by the name that `--only` looks into.
+const CASES: &[(&str, Measure)] = &[
+    ("idle memory", Measure::Idle),
+    ("start to first reply", Measure::Start),
+    ("guest-ping", Measure::Trip("guest-ping", 0.5)),
+    ("guest-info", Measure::Trip("guest-info", 0.8)),
+    ("guest-get-osinfo", Measure::Trip("guest-get-osinfo", 0.8)),
+    ("guest-get-fsinfo", Measure::Trip("guest-get-fsinfo", 0.8)),
+    ("guest-network-get-interfaces", Measure::Trip("guest-network-get-interfaces", 0.8)),
+    ("guest-file-read, 64 KiB", Measure::Read(64 * KIB, 8 * MIB, 4.0)),
+    ("guest-file-read, 1 MiB", Measure::Read(MIB, 16 * MIB, 5.0)),
+    ("guest-file-read, 48 MiB", Measure::Read(48 * MIB, 48 * MIB, 3.5)),
+    ("guest-file-write, 64 KiB", Measure::Write(64 * KIB, 4 * MIB, 15.0)),
+    ("guest-file-write, 1 MiB", Measure::Write(MIB, 4 * MIB, 25.0)),
+    ("peak memory over a 48 MiB read", Measure::Peak),
+    ("growth", Measure::Growth),
+];
+
+/// What every row works with: the two agents, a folder, and how much to do.
+struct Setup {
+    options: Options,
+    reference: Candidate,
+    waga: Candidate,
+    /// A file of [`files::SOURCE`] bytes for the reading rows, in `dir`.
+    source: PathBuf,
+    dir: TempDir,
+}
+
+impl Setup {
+    fn new(options: Options) -> Result<Self> {
+        let dir = tempfile::Builder::new()
+            .prefix("waga-bench-")
+            .tempdir_in(&options.dir)
+            .with_context(|| format!("create a folder in {}", options.dir.display()))?;
+        let reference = Candidate::new("qemu-ga", &options.reference, dir.path())?;
+        let waga = Candidate::new("waga", &options.waga, dir.path())?;
+        let source = dir.path().join("source");
+        std::fs::write(&source, files::noise(files::SOURCE)).context("write the file to be read")?;
+        Ok(Self { options, reference, waga, source, dir })
+    }
+
+    fn measure(&self, name: &str, measure: &Measure) -> Result<Vec<Line>> {
+        match *measure {
+            Measure::Idle => memory::idle(self, name),
+            Measure::Start => trips::start(self, name),
+            Measure::Trip(command, most) => trips::trip(self, name, command, most),
+            Measure::Read(piece, round, least) => files::read(self, name, piece, round, least),
+            Measure::Write(piece, round, least) => files::write(self, name, piece, round, least),
+            Measure::Peak => memory::peak(self, name),
+            Measure::Growth => memory::growth(self, name),
+        }
+    }
+}
+
+/// Runs the rows the command line asks for and prints them; fails only if something could not be run.
+pub fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{}", options::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("bench: {error:#}\n{}", options::USAGE);
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether everything that was asked for could be run.
+fn run(options: Options) -> Result<bool> {
+    let setup = Setup::new(options)?;
+    let mut lines = Vec::new();
+    let mut failures = Vec::new();
+    for (name, measure) in CASES.iter().filter(|(name, _)| setup.options.wants(name)) {
+        eprintln!("bench: {name} …");
+        match setup.measure(name, measure) {
+            Ok(measured) => lines.extend(measured),
+            Err(error) => {
+                lines.push(Line::failed(name));
+                failures.push(format!("{name}: {error:#}"));
+            }
+        }
+    }
+    ensure!(!lines.is_empty(), "no row has any of {:?} in its name", setup.options.only);
+    println!("{} beside {}, {}\n", setup.waga.version(), setup.reference.version(), machine());
+    println!("{}\n{LEGEND}", table::render(&lines));
+    for failure in &failures {
+        eprintln!("bench: could not run {failure}");
+    }
+    Ok(failures.is_empty())
+}
+
+/// What the figures depend on most, for whoever reads the table later.
+fn machine() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("Linux {}, {cpus} CPUs", kernel.trim())
+}
+
+/// The middle of the samples: what is left when a few rounds were disturbed.
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    match samples.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => samples[odd / 2],
+        even => f64::midpoint(samples[even / 2 - 1], samples[even / 2]),
+    }
+}
