@@ -5,4 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "a harness that cannot go on should say where and stop")]
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "tests print, and start programs as they are")]
 
+pub mod bench;
 pub mod client;
+pub mod vm;

@@ -1,0 +1,68 @@
+//! An agent with nothing to do does nothing: no CPU time and no wakeups, with a host program there or not.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use waga_tests::vm::{Guest, note};
+
+use crate::{another_agent, image, in_guest, only_waga, step};
+
+/// How long it is watched. An agent that polls, as qemu-ga does ten times a second, shows in a fraction of it.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// What an agent has used since it started.
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    /// User and system time of all its threads, in hundredths of a second.
+    ticks: u64,
+    /// How often a thread of it waited, and so was woken.
+    wakeups: u64,
+}
+
+#[test]
+fn idle_agent_uses_nothing() -> Result<()> {
+    in_guest(&image(), |guest| {
+        step("host there", || {
+            let agent = guest.connect()?;
+            rests(guest, "with the host's side open")?;
+            drop(agent);
+            Ok(())
+        })?;
+        step("host gone", || {
+            guest.await_host(false)?;
+            rests(guest, "with the host's side closed")
+        })?;
+        step("host back", || guest.connect())?;
+        Ok(())
+    })
+}
+
+fn rests(guest: &Guest, when: &str) -> Result<()> {
+    if another_agent().is_none() {
+        guest.await_idle_agent()?;
+    }
+    let before = usage(guest)?;
+    // The one wait by the clock: it is time itself that is looked at, and nothing may happen in it.
+    std::thread::sleep(WATCHED);
+    let after = usage(guest)?;
+    let (ticks, wakeups) = (after.ticks - before.ticks, after.wakeups - before.wakeups);
+    if !only_waga(&format!("rest {when} ({ticks} ticks and {wakeups} wakeups in {WATCHED:?})")) {
+        return Ok(());
+    }
+    note(format_args!("{when}: {ticks} ticks and {wakeups} wakeups in {WATCHED:?}"));
+    ensure!(ticks == 0 && wakeups <= 2, "{ticks} ticks and {wakeups} wakeups in {WATCHED:?} {when}");
+    Ok(())
+}
+
+fn usage(guest: &Guest) -> Result<Usage> {
+    // The name, in brackets, may hold spaces: fields are counted after it.
+    let told = guest.shell(
+        "pid=$(cat /run/agent.pid); sed 's/.*) //' /proc/$pid/stat; \
+         cat /proc/$pid/task/*/status | awk '/^voluntary_ctxt/ { sum += $2 } END { print sum }'",
+    )?;
+    let (stat, wakeups) = told.split_once('\n').with_context(|| format!("the shell says {told:?}"))?;
+    let fields: Vec<&str> = stat.split(' ').collect();
+    // utime and stime are fields 14 and 15 of proc_pid_stat(5), and the first one here is the third.
+    let ticks = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+    Ok(Usage { ticks, wakeups: wakeups.parse()? })
+}
