@@ -66,7 +66,8 @@ impl Client {
                 Ok(count) => self.unread.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let seen = String::from_utf8_lossy(&self.unread[..self.unread.len().min(400)]).into_owned();
+                    let seen =
+                        String::from_utf8_lossy(&self.unread[..self.unread.len().min(400)]).into_owned();
                     return Err(error).context(format!("no whole reply line; so far: {seen:?}"));
                 }
             }
@@ -83,7 +84,8 @@ impl Client {
     pub fn ask(&mut self, request: &Value) -> Result<Value> {
         self.send(format!("{request}\n"))?;
         let line = self.line()?.context("the agent closed the connection")?;
-        serde_json::from_slice(&line).with_context(|| format!("not JSON: {:?}", String::from_utf8_lossy(&line)))
+        serde_json::from_slice(&line)
+            .with_context(|| format!("not JSON: {:?}", String::from_utf8_lossy(&line)))
     }
 
     /// Runs a command and returns what it returned; its error reply becomes an error here.

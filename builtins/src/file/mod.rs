@@ -53,6 +53,8 @@ struct Entry {
 struct Opened {
     /// `None` once it is closed.
     file: Option<File>,
+    /// It lives in memory and is never waited for: served without a hop to another thread.
+    in_memory: bool,
     /// What stopped the last read after it had begun to answer; for the next one to report.
     deferred: Option<io::Error>,
 }
@@ -75,7 +77,8 @@ impl Files {
     }
 
     fn add(&self, handle: i64, owner: Option<Arc<str>>, file: File) {
-        let file = Arc::new(AsyncMutex::new(Opened { file: Some(file), deferred: None }));
+        let in_memory = in_memory(&file);
+        let file = Arc::new(AsyncMutex::new(Opened { file: Some(file), in_memory, deferred: None }));
         lock(&self.open).insert(handle, Entry { owner, file });
     }
 
@@ -84,6 +87,15 @@ impl Files {
         let entry = open.get(&handle).filter(|entry| entry.owner.as_ref() == cx.caller.owner());
         entry.map(|entry| entry.file.clone()).ok_or_else(|| unknown(handle))
     }
+}
+
+/// Whether it is a regular file of a filesystem without a device.
+fn in_memory(file: &File) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let kind = || rustix::fs::fstatfs(file).ok().and_then(|filesystem| u64::try_from(filesystem.f_type).ok());
+    regular && matches!(kind(), Some(TMPFS | RAMFS))
 }
 
 fn unknown(handle: i64) -> Error {

@@ -28,7 +28,8 @@ impl Command for GuestFileOpen {
 
     async fn run(cx: &Context, Args { path, mode }: Args) -> Result<i64> {
         let word = mode.unwrap_or_else(|| "r".to_owned());
-        let mode = Mode::parse(&word).ok_or_else(|| Error::generic(format!("invalid file open mode '{word}'")))?;
+        let mode =
+            Mode::parse(&word).ok_or_else(|| Error::generic(format!("invalid file open mode '{word}'")))?;
         tracing::info!(path, mode = word, "guest-file-open");
         let counter = cx.agent.files.counter.clone();
         let opened = cx.blocking(Work::Files, move || Ok((open(&path, &word, mode)?, lock(&counter).take())));
@@ -90,11 +91,13 @@ fn open(path: &str, word: &str, mode: Mode) -> Result<File> {
     }
     // A new file is made without permissions, then gets qemu-ga's; an existing one keeps its own.
     let mut new = mode.options();
-    match new.create_new(true).mode(0).open(path) {
+    match new.create_new(true).mode(0o0).open(path) {
         Ok(file) => {
             let permissions = file.set_permissions(Permissions::from_mode(0o666));
             permissions.map_err(|error| {
-                let text = format_args!("failed to set permission 0666 on new file '{path}' (mode: '{word}')").to_string();
+                let text =
+                    format_args!("failed to set permission 0666 on new file '{path}' (mode: '{word}')")
+                        .to_string();
                 Error::io(text, error)
             })?;
             Ok(file)

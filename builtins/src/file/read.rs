@@ -39,12 +39,15 @@ impl Command for GuestFileRead {
         let opened = cx.opened(handle).await?;
         let wanted = count.unwrap_or(DEFAULT_COUNT);
         let left = usize::try_from(wanted).ok().filter(|_| wanted <= MAX_COUNT);
-        let left = left.ok_or_else(|| Error::generic(format!("value '{wanted}' is invalid for argument count")))?;
+        let left =
+            left.ok_or_else(|| Error::generic(format!("value '{wanted}' is invalid for argument count")))?;
         let spare = cx.agent.files.spare.clone();
         let buffer = std::mem::take(&mut *lock(&spare));
-        let mut reading = Reading { cx: cx.clone(), opened: Some(opened), buffer, spare, left, count: 0, eof: false };
+        let mut reading =
+            Reading { cx: cx.clone(), opened: Some(opened), buffer, spare, left, count: 0, eof: false };
         let mut first = b"{\"buf-b64\": \"".to_vec();
-        let ended = reading.piece(&mut first).await.map_err(|error| Error::io("failed to read file", error))?;
+        let ended =
+            reading.piece(&mut first).await.map_err(|error| Error::io("failed to read file", error))?;
         if ended {
             reading.finish(&mut first);
             return Ok(Reply::Value(first));
@@ -127,9 +130,14 @@ impl Reading {
         Ok(self.eof || stopped || self.left == 0)
     }
 
-    /// Reads what is in the page cache, on this thread; where that cannot be asked for, nothing.
+    /// Reads what is in memory, on this thread; where that cannot be asked for, nothing.
     fn read_cached(&mut self, size: usize) -> io::Result<usize> {
         let Some(opened) = &self.opened else { return Ok(0) };
+        if opened.in_memory {
+            let (filled, stop) = fill(opened.file()?, &mut self.buffer[..size])?;
+            self.eof = stop == Stop::End;
+            return Ok(filled);
+        }
         let mut filled = 0;
         while filled < size {
             let mut room = [IoSliceMut::new(&mut self.buffer[filled..size])];
@@ -182,7 +190,9 @@ fn fill(mut file: &File, buffer: &mut [u8]) -> io::Result<(usize, Stop)> {
             Ok(0) => return Ok((filled, Stop::End)),
             Ok(count) => filled += count,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock && filled > 0 => return Ok((filled, Stop::Short)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && filled > 0 => {
+                return Ok((filled, Stop::Short));
+            }
             Err(error) => return Err(error),
         }
     }

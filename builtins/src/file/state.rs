@@ -43,7 +43,7 @@ impl Counter {
                 Ok(()) => self.limit = handle + RESERVED,
                 Err(error) => {
                     tracing::warn!(%error, path = %self.path.display(), "cannot keep the counter of file handles");
-                    return self.from_clock();
+                    return self.take_from_clock();
                 }
             }
         }
@@ -59,11 +59,11 @@ impl Counter {
         };
         kept.unwrap_or_else(|| {
             tracing::warn!(path = %self.path.display(), "the counter of file handles cannot be read");
-            self.from_clock() - 1
+            self.take_from_clock() - 1
         })
     }
 
-    fn from_clock(&mut self) -> i64 {
+    fn take_from_clock(&mut self) -> i64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let handle = i64::try_from(now.as_millis()).unwrap_or(FIRST);
         self.kept = false;
@@ -90,7 +90,8 @@ impl Counter {
 /// The counter in a key file: the value of `fd_counter` in the group `global`.
 fn counter(text: &str) -> Option<i64> {
     let mut lines = text.lines().skip_while(|line| line.trim() != "[global]").skip(1);
-    let value = lines.find_map(|line| line.trim().strip_prefix("fd_counter")?.trim_start().strip_prefix('='))?;
+    let value =
+        lines.find_map(|line| line.trim().strip_prefix("fd_counter")?.trim_start().strip_prefix('='))?;
     value.trim().parse().ok().filter(|counter| (FIRST..i64::MAX / 2).contains(counter))
 }
 
@@ -127,7 +128,8 @@ mod tests {
     fn a_file_of_qemu_gas_is_read() {
         assert_eq!(counter("[global]\nfd_counter=1234\n"), Some(1234));
         assert_eq!(counter("# x\n[other]\nfd_counter=1\n[global]\n fd_counter = 1001\n"), Some(1001));
-        for bad in ["", "[global]\n", "fd_counter=1000", "[global]\nfd_counter=-1", "[global]\nfd_counter=x"] {
+        for bad in ["", "[global]\n", "fd_counter=1000", "[global]\nfd_counter=-1", "[global]\nfd_counter=x"]
+        {
             assert_eq!(counter(bad), None, "{bad:?}");
         }
         let dir = tempfile::tempdir().unwrap();

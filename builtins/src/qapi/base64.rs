@@ -110,7 +110,8 @@ mod tests {
             assert_eq!(decode(text).unwrap(), bytes, "{text:?}");
             let quoted = format!("\"{}\"", text.replace('\n', "\\n"));
             let length = quoted.len();
-            let object = super::super::Arguments::new(format!("{{\"b\":{quoted}}}").into_bytes(), 0..length + 6);
+            let object =
+                super::super::Arguments::new(format!("{{\"b\":{quoted}}}").into_bytes(), 0..length + 6);
             #[derive(Deserialize)]
             struct Args {
                 b: super::super::arguments::Span,

@@ -50,7 +50,9 @@ impl fmt::Display for Fault {
         match &self.kind {
             Kind::Missing => write!(f, "Parameter '{place}' is missing"),
             Kind::Unexpected => write!(f, "Parameter '{place}' is unexpected"),
-            Kind::WrongType(expected) => write!(f, "Invalid parameter type for '{place}', expected: {expected}"),
+            Kind::WrongType(expected) => {
+                write!(f, "Invalid parameter type for '{place}', expected: {expected}")
+            }
             Kind::NotUint64 => write!(f, "Parameter '{place}' expects uint64"),
             Kind::BadValue(value) => write!(f, "Parameter '{place}' does not accept value '{value}'"),
             Kind::Other(text) => f.write_str(text),
@@ -165,7 +167,8 @@ impl<'de> de::Deserializer<'de> for Value<'de, '_> {
             _ => match self.integer().and_then(|digits| digits.parse().ok()) {
                 Some(integer) => visitor.visit_i64(integer),
                 None => {
-                    let number = std::str::from_utf8(self.slice()).ok().and_then(|digits| digits.parse().ok());
+                    let number =
+                        std::str::from_utf8(self.slice()).ok().and_then(|digits| digits.parse().ok());
                     visitor.visit_f64(number.unwrap_or(f64::NAN))
                 }
             },
@@ -201,7 +204,9 @@ impl<'de> de::Deserializer<'de> for Value<'de, '_> {
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let number = match self.first() {
-            b'-' | b'0'..=b'9' => std::str::from_utf8(self.slice()).ok().and_then(|digits| digits.parse().ok()),
+            b'-' | b'0'..=b'9' => {
+                std::str::from_utf8(self.slice()).ok().and_then(|digits| digits.parse().ok())
+            }
             _ => None,
         };
         visitor.visit_f64(number.ok_or_else(|| self.mismatch("number"))?)
@@ -236,7 +241,11 @@ impl<'de> de::Deserializer<'de> for Value<'de, '_> {
         if self.first() == b'n' { visitor.visit_unit() } else { Err(self.mismatch("null")) }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         self.deserialize_struct("", &[], visitor)
     }
 
@@ -281,7 +290,13 @@ impl<'de> de::Deserializer<'de> for Value<'de, '_> {
             return Err(self.mismatch("object"));
         }
         let members = members(self.text, self.start).into_iter();
-        visitor.visit_map(Members { text: self.text, members, value: 0, key: String::new(), place: self.place })
+        visitor.visit_map(Members {
+            text: self.text,
+            members,
+            value: 0,
+            key: String::new(),
+            place: self.place,
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(

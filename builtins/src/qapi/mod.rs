@@ -9,5 +9,5 @@ pub mod output;
 mod text;
 
 pub use arguments::Arguments;
-pub use text::unescape;
 pub use output::{respell, spell};
+pub use text::unescape;

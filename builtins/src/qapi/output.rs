@@ -53,14 +53,15 @@ pub fn respell(checked: &[u8], out: &mut Vec<u8>) {
 
 fn respell_number(digits: &[u8], out: &mut Vec<u8>) {
     let text = std::str::from_utf8(digits).unwrap_or("0");
-    let spelt = if !text.contains(['.', 'e', 'E']) && text.parse::<i64>().is_ok() | text.parse::<u64>().is_ok() {
-        if text == "-0" { "0".into() } else { text.to_owned() }
-    } else {
-        match text.parse::<f64>() {
-            Ok(number) if number.is_finite() => double(number),
-            _ => text.to_owned(),
-        }
-    };
+    let spelt =
+        if !text.contains(['.', 'e', 'E']) && text.parse::<i64>().is_ok() | text.parse::<u64>().is_ok() {
+            if text == "-0" { "0".into() } else { text.to_owned() }
+        } else {
+            match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => double(number),
+                _ => text.to_owned(),
+            }
+        };
     out.extend_from_slice(spelt.as_bytes());
 }
 
@@ -177,7 +178,8 @@ mod tests {
     #[test]
     fn replies_are_spelt_as_qemu_ga_does() {
         let value = serde_json::json!({"a": [1, "é\u{7f}\n\u{1}/\"\\😀"], "b": {}, "c": 0.1});
-        let expected = r#"{"a": [1, "\u00E9\u007F\n\u0001/\"\\\uD83D\uDE00"], "b": {}, "c": 0.10000000000000001}"#;
+        let expected =
+            r#"{"a": [1, "\u00E9\u007F\n\u0001/\"\\\uD83D\uDE00"], "b": {}, "c": 0.10000000000000001}"#;
         assert_eq!(String::from_utf8(spell(&value)).unwrap(), expected);
     }
 

@@ -41,7 +41,8 @@ pub(super) fn value_end(text: &[u8], start: usize) -> usize {
         }
         _ => {
             let rest = &text[start.min(text.len())..];
-            let length = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\n'));
+            let length =
+                rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\n'));
             start + length.unwrap_or(rest.len())
         }
     }
