@@ -147,7 +147,11 @@ impl Context {
     }
 
     /// Runs work that can block on a thread for such work, at most so many of its kind at once.
-    pub async fn blocking<T: Send + 'static>(&self, kind: Work, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         let place = BOUNDS.iter().position(|(work, _)| *work == kind).unwrap_or_default();
         let permit = self.agent.bounds[place].acquire_arc().await;
         smol::unblock(move || {

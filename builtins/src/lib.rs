@@ -14,6 +14,7 @@ mod fsfreeze;
 mod memory;
 mod network;
 mod os;
+mod page_cache;
 pub mod qapi;
 mod ssh;
 pub mod storage;

@@ -21,6 +21,7 @@ use smol::lock::{Mutex as AsyncMutex, MutexGuardArc};
 use crate::command::{Builtin, Command, Empty};
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
+use crate::page_cache;
 use state::Counter;
 
 pub(crate) const COMMANDS: &[Builtin] = &[
@@ -77,7 +78,7 @@ impl Files {
     }
 
     fn add(&self, handle: i64, owner: Option<Arc<str>>, file: File) {
-        let in_memory = in_memory(&file);
+        let in_memory = page_cache::is_in_memory(&file);
         let file = Arc::new(AsyncMutex::new(Opened { file: Some(file), in_memory, deferred: None }));
         lock(&self.open).insert(handle, Entry { owner, file });
     }
@@ -87,15 +88,6 @@ impl Files {
         let entry = open.get(&handle).filter(|entry| entry.owner.as_ref() == cx.caller.owner());
         entry.map(|entry| entry.file.clone()).ok_or_else(|| unknown(handle))
     }
-}
-
-/// Whether it is a regular file of a filesystem without a device.
-fn in_memory(file: &File) -> bool {
-    const TMPFS: u64 = 0x0102_1994;
-    const RAMFS: u64 = 0x8584_58f6;
-    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    let kind = || rustix::fs::fstatfs(file).ok().and_then(|filesystem| u64::try_from(filesystem.f_type).ok());
-    regular && matches!(kind(), Some(TMPFS | RAMFS))
 }
 
 fn unknown(handle: i64) -> Error {

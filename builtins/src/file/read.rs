@@ -1,10 +1,9 @@
 //! Reading files: the reply is spelt while the file is read, a piece at a time, whatever the count.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, IoSliceMut, Read};
+use std::io::{self, ErrorKind, Read};
 use std::sync::{Arc, Mutex};
 
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use serde::Deserialize;
 use smol::stream;
 
@@ -12,6 +11,7 @@ use super::{Guard, lock};
 use crate::command::{Command, Reply};
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
+use crate::page_cache;
 use crate::qapi::base64;
 
 /// Most bytes one call may ask for; as qemu-ga.
@@ -133,22 +133,14 @@ impl Reading {
     /// Reads what is in memory, on this thread; where that cannot be asked for, nothing.
     fn read_cached(&mut self, size: usize) -> io::Result<usize> {
         let Some(opened) = &self.opened else { return Ok(0) };
-        if opened.in_memory {
-            let (filled, stop) = fill(opened.file()?, &mut self.buffer[..size])?;
-            self.eof = stop == Stop::End;
-            return Ok(filled);
-        }
-        let mut filled = 0;
+        let (file, mut filled) = (opened.file()?, 0);
         while filled < size {
-            let mut room = [IoSliceMut::new(&mut self.buffer[filled..size])];
-            // The position is the file's own: an offset of -1.
-            match preadv2(opened.file()?, &mut room, u64::MAX, ReadWriteFlags::NOWAIT) {
+            match page_cache::read(file, opened.in_memory, &mut self.buffer[filled..size]) {
                 Ok(0) => {
                     self.eof = true;
                     break;
                 }
                 Ok(count) => filled += count,
-                Err(Errno::INTR) => {}
                 Err(_) => break,
             }
         }

@@ -1,1 +1,8 @@
 //! The few system calls that no crate wraps safely. The only place of this crate with `unsafe`.
+
+pub(crate) mod identity;
+pub(crate) mod localtime;
+pub(crate) mod page_cache;
+pub(crate) mod nvme;
+pub(crate) mod spawn;
+pub(crate) mod sysfs;

@@ -7,13 +7,13 @@ mod unix;
 mod virtio_serial;
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
 use smol::Executor;
 use smol::stream::StreamExt;
-use waga_builtins::Caller;
+use waga_builtins::{Caller, Reply};
 
 use crate::config::{Channel, Method};
 use crate::dispatch::Dispatcher;
@@ -47,8 +47,8 @@ trait Link: Send {
     /// Waits for bytes and puts them into the buffer, which is empty.
     fn read(&mut self, buffer: &mut Vec<u8>) -> impl Future<Output = io::Result<Arrival>> + Send;
 
-    /// Sends all of it.
-    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = io::Result<Departure>> + Send;
+    /// Sends all of the parts, in order.
+    fn write(&mut self, parts: &mut [IoSlice<'_>]) -> impl Future<Output = io::Result<Departure>> + Send;
 }
 
 /// Everything a conversation needs; shared by all channels.
@@ -137,20 +137,30 @@ async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Re
     }
 }
 
+/// Larger values are not copied into one buffer with what surrounds them.
+const COPIED: usize = 4 << 10;
+
 async fn send(link: &mut impl Link, response: Response) -> io::Result<Departure> {
-    let (head, rest) = response.into_parts();
-    let mut departure = link.write(&head).await?;
-    if let Some((mut pieces, tail)) = rest {
-        while departure == Departure::Sent
-            && let Some(piece) = pieces.next().await
-        {
-            departure = link.write(&piece).await?;
+    let (mut head, reply, tail) = response.into_parts();
+    let mut pieces = match reply {
+        Reply::Value(value) if value.len() <= COPIED => {
+            head.extend_from_slice(&value);
+            head.extend_from_slice(&tail);
+            return link.write(&mut [IoSlice::new(&head)]).await;
         }
-        if departure == Departure::Sent {
-            departure = link.write(&tail).await?;
+        Reply::Value(value) => {
+            return link.write(&mut [IoSlice::new(&head), IoSlice::new(&value), IoSlice::new(&tail)]).await;
         }
+        Reply::Pieces(pieces) => pieces,
+    };
+    let mut departure = Departure::Sent;
+    while departure == Departure::Sent
+        && let Some(piece) = pieces.next().await
+    {
+        departure = link.write(&mut [IoSlice::new(&head), IoSlice::new(&piece)]).await?;
+        head.clear();
     }
-    Ok(departure)
+    if departure == Departure::Sent { link.write(&mut [IoSlice::new(&tail)]).await } else { Ok(departure) }
 }
 
 /// Smallest and largest read: the buffer grows while reads fill it.

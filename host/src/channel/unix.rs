@@ -1,6 +1,6 @@
 //! A listening unix socket with many clients, each with a parser and an order of its own.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -75,10 +75,10 @@ impl Link for Client {
         Ok(if self.last == 0 { Arrival::End } else { Arrival::Bytes })
     }
 
-    async fn write(&mut self, mut bytes: &[u8]) -> io::Result<Departure> {
-        while !bytes.is_empty() {
-            let sent = self.stream.write_with(|stream| Ok(rustix::io::write(stream, bytes)?)).await?;
-            bytes = &bytes[sent..];
+    async fn write(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<Departure> {
+        while !parts.is_empty() {
+            let sent = self.stream.write_with(|stream| Ok(rustix::io::writev(stream, parts)?)).await?;
+            IoSlice::advance_slices(&mut parts, sent);
         }
         Ok(Departure::Sent)
     }

@@ -5,7 +5,7 @@
 //! host leaves, and costs nothing in between. Closing and reopening the port would make libvirt drop the agent: it never is.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -32,7 +32,9 @@ pub(super) struct Port {
     edges: Async<OwnedFd>,
     /// The host is known to be away.
     away: bool,
-    /// A reply broke off within its line: the next one starts on a line of its own.
+    /// What was sent last ended within a line.
+    within_line: bool,
+    /// A reply broke off there, for the host left: the next one starts on a line of its own.
     broken_line: bool,
     last: usize,
 }
@@ -47,7 +49,7 @@ impl Port {
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         epoll::add(&edges, &port, epoll::EventData::new_u64(0), events)?;
         let edges = Async::new_nonblocking(edges)?;
-        Ok(Self { port, edges, away: false, broken_line: false, last: 0 })
+        Ok(Self { port, edges, away: false, within_line: false, broken_line: false, last: 0 })
     }
 
     /// Waits until something about the port changed since the last time.
@@ -111,14 +113,27 @@ impl Link for Port {
         }
     }
 
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<Departure> {
-        let newline = [&b"\n"[..], bytes].concat();
-        let mut rest = if self.broken_line { &newline[..] } else { bytes };
-        while !rest.is_empty() {
-            match rustix::io::write(&self.port, rest) {
+    async fn write(&mut self, parts: &mut [IoSlice<'_>]) -> io::Result<Departure> {
+        if self.broken_line {
+            if self.send(&mut [IoSlice::new(b"\n")]).await? == Departure::PeerLeft {
+                return Ok(Departure::PeerLeft);
+            }
+            self.broken_line = false;
+        }
+        let departure = self.send(parts).await?;
+        self.broken_line = departure == Departure::PeerLeft && self.within_line;
+        Ok(departure)
+    }
+}
+
+impl Port {
+    async fn send(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<Departure> {
+        let last = parts.iter().rev().find_map(|part| part.last()).copied();
+        while !parts.is_empty() {
+            match rustix::io::writev(&self.port, parts) {
                 Ok(count) => {
-                    rest = &rest[count..];
-                    self.broken_line = true;
+                    IoSlice::advance_slices(&mut parts, count);
+                    self.within_line = !parts.is_empty() || last != Some(b'\n');
                 }
                 Err(Errno::AGAIN) => {
                     if !self.writable().await? {
@@ -130,7 +145,6 @@ impl Link for Port {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.broken_line = bytes.last() != Some(&b'\n');
         Ok(Departure::Sent)
     }
 }

@@ -21,36 +21,26 @@ impl Response {
         Self { id, delimited, result }
     }
 
-    /// Splits the reply into what goes before its value, the value's pieces if it has more than fit in the first, and what goes after.
-    pub fn into_parts(self) -> (Vec<u8>, Option<(Pieces, Vec<u8>)>) {
+    /// Takes the reply apart into what goes before its value, the value, and what goes after.
+    pub fn into_parts(self) -> (Vec<u8>, Reply, Vec<u8>) {
         let reply = match self.result {
             Ok(reply) => reply,
-            Err(error) => return (error_line(self.id.as_deref(), &error), None),
+            Err(error) => return (error_line(self.id.as_deref(), &error), Reply::Value(Vec::new()), Vec::new()),
         };
-        let mut line = Vec::with_capacity(128);
+        let mut head = Vec::with_capacity(128);
         if self.delimited {
-            line.push(0xff);
+            head.push(0xff);
         }
-        line.extend_from_slice(b"{\"return\": ");
+        head.extend_from_slice(b"{\"return\": ");
         let mut tail = Vec::new();
         if let Some(id) = &self.id {
             tail.extend_from_slice(b", \"id\": ");
             tail.extend_from_slice(id);
         }
         tail.extend_from_slice(b"}\n");
-        match reply {
-            Reply::Value(value) => {
-                line.extend_from_slice(&value);
-                line.extend_from_slice(&tail);
-                (line, None)
-            }
-            Reply::Pieces(pieces) => (line, Some((pieces, tail))),
-        }
+        (head, reply, tail)
     }
 }
-
-/// The pieces of a value that is not held at once.
-type Pieces = std::pin::Pin<Box<dyn smol::stream::Stream<Item = Vec<u8>> + Send>>;
 
 fn error_line(id: Option<&[u8]>, error: &Error) -> Vec<u8> {
     let mut line = vec![b'{'];
