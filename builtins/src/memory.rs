@@ -1,5 +1,147 @@
 //! Memory blocks that can be switched off and on.
 
-use crate::command::Builtin;
+use std::io;
+use std::path::Path;
 
-pub(crate) const COMMANDS: &[Builtin] = &[];
+use serde::Serialize;
+
+use crate::command::{Builtin, Command, Empty};
+use crate::context::{Context, Work};
+use crate::error::{Error, Result};
+use crate::sys::sysfs::Folder;
+
+pub(crate) const COMMANDS: &[Builtin] =
+    &[Builtin::of::<GuestGetMemoryBlocks>(), Builtin::of::<GuestGetMemoryBlockInfo>()];
+
+/// Where the kernel lists its blocks.
+const ROOT: &str = "/sys/devices/system/memory";
+
+/// Lists the guest's memory blocks.
+struct GuestGetMemoryBlocks;
+
+/// One entry of [`GuestGetMemoryBlocks`].
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct MemoryBlock {
+    /// N of `memoryN`: its address over the size of a block.
+    phys_index: u64,
+    online: bool,
+    /// Whether the kernel thinks that it could be switched off.
+    can_offline: bool,
+}
+
+impl Command for GuestGetMemoryBlocks {
+    const NAME: &'static str = "guest-get-memory-blocks";
+    type Args = Empty;
+    type Return = Vec<MemoryBlock>;
+
+    async fn run(cx: &Context, _: Empty) -> Result<Vec<MemoryBlock>> {
+        cx.blocking(Work::Inspect, || blocks(Path::new(ROOT))).await
+    }
+}
+
+/// The blocks below a folder, by number; one whose state cannot be read is left out. A kernel without the folder has no blocks.
+///
+/// Differs from qemu-ga, which lists them in the order of the folder.
+fn blocks(root: &Path) -> Result<Vec<MemoryBlock>> {
+    let failed = |error| Error::io(format_args!("Can't open directory\"{}/\"", root.display()), error);
+    let folder = match Folder::open(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        folder => folder.map_err(failed)?,
+    };
+    let numbers = folder.numbered("memory").map_err(failed)?;
+    if numbers.is_empty() {
+        return Err(Error::generic("guest reported zero memory blocks!"));
+    }
+    let block = |phys_index| {
+        // `online`, or with the zone, as `online_movable`.
+        let online = folder.attribute(&format!("memory{phys_index}/state")).ok()?.starts_with("online");
+        let removable = folder.attribute(&format!("memory{phys_index}/removable"));
+        Some(MemoryBlock {
+            phys_index,
+            online,
+            can_offline: removable.is_ok_and(|removable| removable == "1"),
+        })
+    };
+    Ok(numbers.into_iter().filter_map(block).collect())
+}
+
+/// Tells the size of a memory block.
+struct GuestGetMemoryBlockInfo;
+
+/// The result of [`GuestGetMemoryBlockInfo`].
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct MemoryBlockInfo {
+    /// Bytes.
+    size: u64,
+}
+
+impl Command for GuestGetMemoryBlockInfo {
+    const NAME: &'static str = "guest-get-memory-block-info";
+    type Args = Empty;
+    type Return = MemoryBlockInfo;
+
+    async fn run(_: &Context, _: Empty) -> Result<MemoryBlockInfo> {
+        block_info(Path::new(ROOT))
+    }
+}
+
+/// One attribute, which the kernel knows without looking: no need of a thread.
+fn block_info(root: &Path) -> Result<MemoryBlockInfo> {
+    let name = "block_size_bytes";
+    let folder = Folder::open(root)
+        .map_err(|error| Error::io(format_args!("open(\"{}/\")", root.display()), error))?;
+    let digits = folder
+        .attribute(name)
+        .map_err(|error| Error::io(format_args!("open sysfs file \"{name}\""), error))?;
+    let size = u64::from_str_radix(digits.trim_start_matches("0x"), 16);
+    let size =
+        size.map_err(|_| Error::generic(format!("sysfs file \"{name}\" holds no number: {digits}")))?;
+    Ok(MemoryBlockInfo { size })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn blocks_are_listed_by_number_with_what_can_be_done() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(blocks(root.path()).unwrap_err().desc, "guest reported zero memory blocks!");
+        assert_eq!(blocks(&root.path().join("none")).unwrap(), []);
+        for (number, state, removable) in [
+            ("32", "online\n", "1\n"),
+            ("9", "offline\n", "0\n"),
+            ("100", "online_movable\n", ""),
+            ("7", "", "1\n"),
+            ("8", "going-offline\n", "1\n"),
+        ] {
+            let folder = root.path().join(format!("memory{number}"));
+            fs::create_dir(&folder).unwrap();
+            for (name, value) in [("state", state), ("removable", removable)] {
+                if !value.is_empty() {
+                    fs::write(folder.join(name), value).unwrap();
+                }
+            }
+        }
+        let block = |phys_index, online, can_offline| MemoryBlock { phys_index, online, can_offline };
+        let expected =
+            [block(8, false, true), block(9, false, false), block(32, true, true), block(100, true, false)];
+        assert_eq!(blocks(root.path()).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_size_is_hexadecimal() {
+        let root = tempfile::tempdir().unwrap();
+        let check = |expect: &str| assert_eq!(block_info(root.path()).unwrap_err().desc, expect);
+        check("open sysfs file \"block_size_bytes\": No such file or directory");
+        fs::write(root.path().join("block_size_bytes"), "xyz\n").unwrap();
+        check("sysfs file \"block_size_bytes\" holds no number: xyz");
+        fs::write(root.path().join("block_size_bytes"), "8000000\n").unwrap();
+        assert_eq!(block_info(root.path()).unwrap(), MemoryBlockInfo { size: 128 << 20 });
+        let missing = block_info(Path::new("/nonexistent/memory")).unwrap_err();
+        assert_eq!(missing.desc, "open(\"/nonexistent/memory/\"): No such file or directory");
+    }
+}

@@ -2,7 +2,6 @@
 
 pub(crate) mod identity;
 pub(crate) mod localtime;
-pub(crate) mod page_cache;
 pub(crate) mod nvme;
 pub(crate) mod spawn;
 pub(crate) mod sysfs;

@@ -1,5 +1,0 @@
-//! Network interfaces and routes.
-
-use crate::command::Builtin;
-
-pub(crate) const COMMANDS: &[Builtin] = &[];

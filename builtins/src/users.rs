@@ -1,5 +1,0 @@
-//! Who is logged in.
-
-use crate::command::Builtin;
-
-pub(crate) const COMMANDS: &[Builtin] = &[];
