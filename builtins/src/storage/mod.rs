@@ -1,9 +1,29 @@
 //! Filesystems and disks.
+//!
+//! | file | has |
+//! |---|---|
+//! | `mounts` | which filesystems are on block devices: what fsinfo, freezing and trimming are about |
+//! | `block` | block devices as sysfs and udev tell of them |
+//! | `address` | where a disk is plugged in |
+//! | `probes` | asking what may never answer |
+//! | `fsinfo`, `disks`, `diskstats` | a command each |
+
+mod address;
+mod block;
+mod disks;
+mod diskstats;
+mod fsinfo;
+#[cfg(test)]
+mod made_up;
+pub(crate) mod mounts;
+mod probes;
+
+pub use probes::Probes;
 
 use crate::command::Builtin;
 
-pub(crate) const COMMANDS: &[Builtin] = &[];
-
-/// Questions to mounted filesystems that are still unanswered: at most one of each, so that a dead device holds one thread.
-#[derive(Debug, Default)]
-pub struct Probes {}
+pub(crate) const COMMANDS: &[Builtin] = &[
+    Builtin::of::<disks::GuestGetDisks>(),
+    Builtin::of::<fsinfo::GuestGetFsinfo>(),
+    Builtin::of::<diskstats::GuestGetDiskstats>(),
+];
