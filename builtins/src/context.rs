@@ -154,7 +154,7 @@ impl Context {
     ) -> T {
         let place = BOUNDS.iter().position(|(work, _)| *work == kind).unwrap_or_default();
         let permit = self.agent.bounds[place].acquire_arc().await;
-        smol::unblock(move || {
+        blocking::unblock(move || {
             let result = work();
             drop(permit);
             result
@@ -174,7 +174,7 @@ impl Context {
         let place = BOUNDS.iter().position(|(work, _)| *work == kind).unwrap_or_default();
         let permit = self.agent.bounds[place].try_acquire_arc();
         let permit = permit.ok_or_else(|| Error::generic("too many operations of this kind hang already"))?;
-        Ok(smol::unblock(move || {
+        Ok(blocking::unblock(move || {
             let result = work();
             drop(permit);
             result

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use waga_tests::vm::{Guest, note};
 
 use crate::{another_agent, image, in_guest, only_waga, step};
@@ -23,7 +24,12 @@ struct Usage {
 fn idle_agent_uses_nothing() -> Result<()> {
     in_guest(&image(), |guest| {
         step("host there", || {
-            let agent = guest.connect()?;
+            let mut agent = guest.connect()?;
+            // Work on other threads, which must not stay to wake up now and then.
+            agent.run("guest-get-fsinfo", json!({}))?;
+            agent.run("guest-get-timezone", json!({}))?;
+            let program = json!({"path": "/bin/true", "capture-output": true});
+            agent.run("guest-exec", program)?;
             rests(guest, "with the host's side open")?;
             drop(agent);
             Ok(())

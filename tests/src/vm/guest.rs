@@ -89,14 +89,16 @@ impl Guest {
 
     /// Waits until the agent has done what there was to do: all its threads sleep, and no longer get woken.
     pub fn await_idle_agent(&self) -> Result<()> {
-        let look = "cd /proc/$(cat /run/agent.pid)/task && grep -h -E '^(State|voluntary)' */status";
+        let look = "cd /proc/$(cat /run/agent.pid)/task && grep -h -E '^(Name|State|voluntary)' */status";
         let mut before = String::new();
         let mut alike = 0;
         await_until("the agent's rest", PATIENCE, || {
             let now = self.shell(look)?;
             let sleeps =
                 now.lines().filter_map(|line| line.strip_prefix("State:")).all(|state| state.contains('S'));
-            alike = if sleeps && now == before { alike + 1 } else { 0 };
+            // A thread that did a request's work ends some time after it.
+            let working = now.lines().any(|line| line.contains("blocking-"));
+            alike = if sleeps && !working && now == before { alike + 1 } else { 0 };
             before = now;
             Ok((alike == 3).then_some(()))
         })
