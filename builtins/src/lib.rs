@@ -25,6 +25,7 @@ mod users;
 pub use agent::QEMU_VERSION;
 pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply};
 pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Settings, Work};
+pub use sys::allocator;
 pub use error::{Error, ErrorClass, Result, os_text};
 
 /// Every command, family by family.

@@ -19,6 +19,7 @@ use crate::registry::Registry;
 /// # Errors
 /// A channel that cannot be opened.
 pub(crate) fn run(config: Config) -> io::Result<()> {
+    waga_builtins::allocator::bound();
     let signals = Signals::new()?;
     let executor: Arc<Executor<'static>> = Arc::default();
     let settings = Settings { state_dir: config.state_dir };

@@ -105,9 +105,13 @@ async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Re
             Arrival::Bytes => {}
             Arrival::PeerLeft => {
                 lock(&framer).reset();
+                give_back(&mut buffer);
                 continue;
             }
-            Arrival::End => return Ok(()),
+            Arrival::End => {
+                give_back(&mut buffer);
+                return Ok(());
+            }
         }
         let mut rest = &buffer[..];
         while !rest.is_empty() {
@@ -165,6 +169,14 @@ async fn send(link: &mut impl Link, response: Response) -> io::Result<Departure>
 
 /// Smallest and largest read: the buffer grows while reads fill it.
 const READS: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
+
+/// Gives memory back after a peer that moved much.
+fn give_back(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > 64 << 10 {
+        *buffer = Vec::new();
+        waga_builtins::allocator::release();
+    }
+}
 
 /// Makes room in an empty buffer for the next read.
 fn make_room(buffer: &mut Vec<u8>, last: usize) {
