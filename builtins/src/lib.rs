@@ -1,7 +1,6 @@
 //! Every standard command of the guest agent, one file a family.
 //!
-//! A command is a type that implements [`Command`]; a family lists its commands; [`FAMILIES`] lists the families, in the order in
-//! which qemu-ga registers them. This crate knows no channel, no framing, no configuration file and no extension.
+//! A command is a type that implements [`Command`]; a family lists its commands; [`FAMILIES`] lists the families. This crate knows no channel, no framing, no configuration file and no extension.
 
 mod agent;
 mod command;
@@ -25,8 +24,8 @@ mod users;
 pub use agent::QEMU_VERSION;
 pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply};
 pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Settings, Work};
-pub use sys::allocator;
 pub use error::{Error, ErrorClass, Result, os_text};
+pub use sys::allocator;
 
 /// Every command, family by family.
 pub const FAMILIES: &[&[Builtin]] = &[
@@ -68,7 +67,8 @@ mod tests {
 
     #[test]
     fn what_runs_while_frozen_is_qemu_gas_list() {
-        let frozen: Vec<_> = all().filter(|builtin| builtin.while_frozen).map(|builtin| builtin.name).collect();
+        let frozen: Vec<_> =
+            all().filter(|builtin| builtin.while_frozen).map(|builtin| builtin.name).collect();
         assert_eq!(
             frozen,
             ["guest-sync-delimited", "guest-sync", "guest-ping", "guest-info", "guest-fsfreeze-status"]
@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn only_one_reply_is_delimited() {
-        let delimited: Vec<_> = all().filter(|builtin| builtin.delimited).map(|builtin| builtin.name).collect();
+        let delimited: Vec<_> =
+            all().filter(|builtin| builtin.delimited).map(|builtin| builtin.name).collect();
         assert_eq!(delimited, ["guest-sync-delimited"]);
     }
 }

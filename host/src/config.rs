@@ -139,6 +139,10 @@ impl Config {
     /// A file that cannot be read or understood, with its place; a value that cannot be.
     pub fn load(cli: Cli) -> Result<Self, ConfigError> {
         let path = cli.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            let desc = "the name does not end in .toml: files of qemu-ga's own format are not read yet";
+            return Err(ConfigError(format!("{}: {desc}", path.display())));
+        }
         let file = match std::fs::read_to_string(path) {
             Ok(text) => {
                 toml::from_str(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))?
@@ -213,6 +217,12 @@ mod tests {
         let config = resolve(cli, file).unwrap();
         assert_eq!(config.channels, [Channel { method: Method::UnixListen, path: "s".into() }]);
         assert_eq!(config.policy, Policy::new(Some(vec!["b".into()]), vec!["x".into(), "y".into()]));
+    }
+
+    #[test]
+    fn a_file_of_another_format_is_refused_by_name() {
+        let cli = Cli { config: Some("/etc/qemu/qemu-ga.conf".into()), ..Cli::default() };
+        assert!(Config::load(cli).unwrap_err().to_string().starts_with("/etc/qemu/qemu-ga.conf: the name"));
     }
 
     #[test]

@@ -3,8 +3,13 @@
 //! The same cases run against another agent when `AGENT_BIN` names it (`AGENT_BIN=/usr/sbin/qemu-ga`).
 //! Nothing here asserts a time: waits end with the event they wait for, or fail with what was seen instead.
 #![allow(clippy::unwrap_used, reason = "a harness that cannot go on should say where and stop")]
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "tests print, and start programs as they are")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests print, and start programs as they are"
+)]
 
+pub mod agent;
 pub mod bench;
 pub mod client;
 pub mod vm;
