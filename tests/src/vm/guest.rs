@@ -89,7 +89,9 @@ impl Guest {
 
     /// Waits until the agent has done what there was to do: all its threads sleep, and no longer get woken.
     pub fn await_idle_agent(&self) -> Result<()> {
-        let look = "cd /proc/$(cat /run/agent.pid)/task && grep -h -E '^(Name|State|voluntary)' */status";
+        // A thread may end between being listed and being read.
+        let look =
+            "cd /proc/$(cat /run/agent.pid)/task && grep -s -h -E '^(Name|State|voluntary)' */status || true";
         let mut before = String::new();
         let mut alike = 0;
         await_until("the agent's rest", PATIENCE, || {
