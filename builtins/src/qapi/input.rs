@@ -2,7 +2,11 @@
 //!
 //! A serde deserializer of our own, because the protocol's errors name the place (`vcpus[0].online`) and are found in the order of
 //! the schema: known members in the order of the struct's fields, then the first member that is left over.
+//!
+//! There is no tree: to find where a value ends it is scanned, once for each level of the *type* that it stands in. A type that
+//! contains itself would make that quadratic; no command has one.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
@@ -39,7 +43,7 @@ impl Fault {
     }
 
     fn at(mut self, place: &Place<'_>) -> Self {
-        self.place.get_or_insert_with(|| place.to_string());
+        self.place.get_or_insert_with(|| text::shorten(&place.to_string()).to_owned());
         self
     }
 }
@@ -76,7 +80,7 @@ impl de::Error for Fault {
     }
 
     fn unknown_variant(variant: &str, _: &'static [&'static str]) -> Self {
-        Self::new(Kind::BadValue(variant.to_owned()))
+        Self::new(Kind::BadValue(text::shorten(variant).to_owned()))
     }
 }
 
@@ -128,11 +132,9 @@ impl<'de> Value<'de, '_> {
     }
 
     fn visit_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        let quoted = self.slice();
-        let inner = &quoted[1..quoted.len() - 1];
-        match std::str::from_utf8(inner) {
-            Ok(plain) if memchr::memchr(b'\\', inner).is_none() => visitor.visit_borrowed_str(plain),
-            _ => visitor.visit_string(text::unescape(quoted)),
+        match text::contents(self.slice()) {
+            Cow::Borrowed(plain) => visitor.visit_borrowed_str(plain),
+            Cow::Owned(text) => visitor.visit_string(text),
         }
         .map_err(|fault: Fault| fault.at(self.place))
     }
@@ -294,7 +296,7 @@ impl<'de> de::Deserializer<'de> for Value<'de, '_> {
             text: self.text,
             members,
             value: 0,
-            key: String::new(),
+            key: Cow::default(),
             place: self.place,
         })
     }
@@ -345,13 +347,13 @@ impl<'de> de::Deserializer<'de> for Value<'de, '_> {
 }
 
 /// The members of the object at `start`: each key, and where its value starts.
-fn members(text: &[u8], start: usize) -> Vec<(String, usize)> {
+fn members(text: &[u8], start: usize) -> Vec<(Cow<'_, str>, usize)> {
     let mut members = Vec::new();
     let mut at = start + 1;
     while text.get(at) == Some(&b'"') {
         let key_end = text::string_end(text, at);
         let value = key_end + 1; // past the colon
-        members.push((text::unescape(&text[at..key_end]), value));
+        members.push((text::contents(&text[at..key_end]), value));
         at = text::value_end(text, value);
         if text.get(at) == Some(&b',') {
             at += 1;
@@ -363,7 +365,7 @@ fn members(text: &[u8], start: usize) -> Vec<(String, usize)> {
 /// Gives a struct its members in the order of its fields, absent ones too: so the first fault of the schema's order is the one reported.
 struct Fields<'de, 'p> {
     text: &'de [u8],
-    members: Vec<(String, usize)>,
+    members: Vec<(Cow<'de, str>, usize)>,
     fields: std::slice::Iter<'static, &'static str>,
     current: (&'static str, Option<usize>),
     place: &'p Place<'p>,
@@ -412,9 +414,9 @@ impl<'de> de::Deserializer<'de> for Absent {
 /// Gives a map its members in the order of the text.
 struct Members<'de, 'p> {
     text: &'de [u8],
-    members: std::vec::IntoIter<(String, usize)>,
+    members: std::vec::IntoIter<(Cow<'de, str>, usize)>,
     value: usize,
-    key: String,
+    key: Cow<'de, str>,
     place: &'p Place<'p>,
 }
 
@@ -425,7 +427,7 @@ impl<'de> de::MapAccess<'de> for Members<'de, '_> {
         let Some((key, value)) = self.members.next() else { return Ok(None) };
         self.value = value;
         self.key = key;
-        seed.deserialize(self.key.as_str().into_deserializer()).map(Some)
+        seed.deserialize(self.key.as_ref().into_deserializer()).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {

@@ -10,4 +10,4 @@ mod text;
 
 pub use arguments::Arguments;
 pub use output::{respell, spell};
-pub use text::unescape;
+pub use text::{shorten, unescape};

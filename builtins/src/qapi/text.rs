@@ -1,5 +1,7 @@
 //! Walks checked JSON text: where a value ends, what a string says. No state, no validation.
 
+use std::borrow::Cow;
+
 use memchr::memchr2;
 
 /// The position after the string that starts at `start` (its opening quote).
@@ -48,6 +50,15 @@ pub(super) fn value_end(text: &[u8], start: usize) -> usize {
     }
 }
 
+/// What a string says, borrowed where it stands there as such.
+pub(super) fn contents(quoted: &[u8]) -> Cow<'_, str> {
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+    match std::str::from_utf8(inner) {
+        Ok(plain) if memchr::memchr(b'\\', inner).is_none() => Cow::Borrowed(plain),
+        _ => Cow::Owned(unescape(quoted)),
+    }
+}
+
 /// What a string says: `quoted` with its quotes, escapes resolved.
 ///
 /// Escapes were checked by the framer; a text that was not checked loses what cannot be read.
@@ -75,6 +86,12 @@ pub fn unescape(quoted: &[u8]) -> String {
     }
     bytes.extend_from_slice(rest);
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// As much of a name that came from outside as an error quotes: all of it, unless it is absurdly long.
+pub fn shorten(name: &str) -> &str {
+    const LONGEST: usize = 4 << 10;
+    &name[..name.floor_char_boundary(LONGEST)]
 }
 
 /// The character of the hex digits after `\u`, with a second escape joined where they form a surrogate pair, and the bytes taken.
@@ -112,6 +129,12 @@ mod tests {
         ] {
             assert_eq!(value_end(text.as_bytes(), 0), end, "{text}");
         }
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        assert_eq!(shorten("name"), "name");
+        assert_eq!(shorten(&format!("x{}", "é".repeat(1 << 20))).len(), (4 << 10) - 1);
     }
 
     #[test]

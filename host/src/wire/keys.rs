@@ -19,6 +19,8 @@ pub(super) struct Keys {
 #[derive(Debug)]
 struct Level {
     first: usize,
+    /// Some key stands twice.
+    twice: bool,
     /// By hash of the key. Two keys of one hash would need 2^32 of them; then a second one would go unnoticed.
     many: Option<HashMap<u64, (u32, u32)>>,
 }
@@ -26,7 +28,7 @@ struct Level {
 impl Keys {
     /// An object opens.
     pub(super) fn open(&mut self) {
-        self.levels.push(Level { first: self.places.len(), many: None });
+        self.levels.push(Level { first: self.places.len(), twice: false, many: None });
     }
 
     /// The innermost object closes.
@@ -49,21 +51,25 @@ impl Keys {
         self.places.capacity() * 8 + many * 18
     }
 
-    /// Adds a key of the innermost object, spelt plainly at `key` in the message; whether it was new.
-    pub(super) fn add(&mut self, message: &[u8], key: Range<usize>) -> bool {
-        let Some(level) = self.levels.last_mut() else { return true };
+    /// Whether a key of the innermost object stands twice.
+    pub(super) fn twice(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.twice)
+    }
+
+    /// Adds a key of the innermost object, spelt plainly at `key` in the message.
+    pub(super) fn add(&mut self, message: &[u8], key: Range<usize>) {
+        let Some(level) = self.levels.last_mut() else { return };
         // Messages stay below 64 MiB.
         let place =
             (u32::try_from(key.start).unwrap_or(u32::MAX), u32::try_from(key.end).unwrap_or(u32::MAX));
         let bytes = |(start, end): (u32, u32)| &message[start as usize..end as usize];
         if let Some(many) = &mut level.many {
             let previous = many.insert(self.hasher.hash_one(bytes(place)), place);
-            return previous.is_none_or(|previous| bytes(previous) != bytes(place));
+            level.twice |= previous.is_some_and(|previous| bytes(previous) == bytes(place));
+            return;
         }
         let known = &self.places[level.first..];
-        if known.iter().any(|&known| bytes(known) == bytes(place)) {
-            return false;
-        }
+        level.twice |= known.iter().any(|&known| bytes(known) == bytes(place));
         if known.len() == FEW {
             let hashed =
                 known.iter().chain([&place]).map(|&known| (self.hasher.hash_one(bytes(known)), known));
@@ -72,7 +78,6 @@ impl Keys {
         } else {
             self.places.push(place);
         }
-        true
     }
 }
 
@@ -90,7 +95,8 @@ mod tests {
                 let mut add = |keys: &mut Keys, name: usize| {
                     let start = message.len();
                     message.extend_from_slice(format!("\"{name}\"").as_bytes());
-                    keys.add(&message, start..message.len())
+                    keys.add(&message, start..message.len());
+                    !keys.twice()
                 };
                 assert!((0..count).all(|name| add(&mut keys, name)));
                 keys.open();

@@ -7,6 +7,8 @@ pub mod budget;
 mod framer;
 mod keys;
 mod number;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod request;
 mod response;
 mod strings;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use waga_builtins::Error;
-use waga_builtins::qapi::{Arguments, respell};
+use waga_builtins::qapi::{Arguments, respell, shorten, unescape};
 
 use super::response::Response;
 
@@ -124,20 +124,20 @@ impl TryFrom<Message> for Request {
             faults.push((place.start, "QMP input member 'arguments' must be an object".into()));
         }
         if let Some(place) = message.unexpected.take() {
-            let key = text(&message.text[place.clone()]);
+            let key = name(&message.text[place.clone()]);
             faults.push((place.start, format!("QMP input member '{key}' is unexpected")));
         }
         if let Some((_, desc)) = faults.into_iter().min() {
             return refuse(desc);
         }
         let Some(execute) = execute else { return refuse("QMP input lacks member 'execute'".into()) };
-        let command = text(&message.text[execute]);
+        let command = name(&message.text[execute]);
         let arguments = Arguments::new(message.text, arguments.unwrap_or_default());
         Ok(Self { id, command, arguments })
     }
 }
 
-/// What a string of the message says.
-fn text(quoted: &[u8]) -> String {
-    waga_builtins::qapi::unescape(quoted)
+/// What a string of the message says. No command's name is long enough to be cut, so a longer one stays unknown.
+fn name(quoted: &[u8]) -> String {
+    shorten(&unescape(quoted)).to_owned()
 }

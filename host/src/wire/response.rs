@@ -25,7 +25,9 @@ impl Response {
     pub fn into_parts(self) -> (Vec<u8>, Reply, Vec<u8>) {
         let reply = match self.result {
             Ok(reply) => reply,
-            Err(error) => return (error_line(self.id.as_deref(), &error), Reply::Value(Vec::new()), Vec::new()),
+            Err(error) => {
+                return (error_line(self.id.as_deref(), &error), Reply::Value(Vec::new()), Vec::new());
+            }
         };
         let mut head = Vec::with_capacity(128);
         if self.delimited {
