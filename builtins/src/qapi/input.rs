@@ -7,100 +7,14 @@
 //! contains itself would make that quadratic; no command has one.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Visitor};
 
+use super::fault::{Fault, Kind, Place};
 use super::text;
 
 /// The name of the newtype that asks for the place of a string instead of its contents (see [`super::arguments::Span`]).
 pub(super) const SPAN: &str = "$waga::span";
-
-/// What is wrong with an argument; the place is added by the innermost reader that knows it.
-#[derive(Debug)]
-pub(super) struct Fault {
-    kind: Kind,
-    place: Option<String>,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Missing,
-    Unexpected,
-    WrongType(String),
-    NotUint64,
-    BadValue(String),
-    Other(String),
-}
-
-impl Fault {
-    fn new(kind: Kind) -> Self {
-        Self { kind, place: None }
-    }
-
-    fn wrong_type(expected: &str) -> Self {
-        Self::new(Kind::WrongType(expected.to_owned()))
-    }
-
-    fn at(mut self, place: &Place<'_>) -> Self {
-        self.place.get_or_insert_with(|| text::shorten(&place.to_string()).to_owned());
-        self
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place.as_deref().unwrap_or("null");
-        match &self.kind {
-            Kind::Missing => write!(f, "Parameter '{place}' is missing"),
-            Kind::Unexpected => write!(f, "Parameter '{place}' is unexpected"),
-            Kind::WrongType(expected) => {
-                write!(f, "Invalid parameter type for '{place}', expected: {expected}")
-            }
-            Kind::NotUint64 => write!(f, "Parameter '{place}' expects uint64"),
-            Kind::BadValue(value) => write!(f, "Parameter '{place}' does not accept value '{value}'"),
-            Kind::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl de::Error for Fault {
-    fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::new(Kind::Other(text.to_string()))
-    }
-
-    fn invalid_type(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::wrong_type(&expected.to_string())
-    }
-
-    fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::wrong_type(&expected.to_string())
-    }
-
-    fn unknown_variant(variant: &str, _: &'static [&'static str]) -> Self {
-        Self::new(Kind::BadValue(text::shorten(variant).to_owned()))
-    }
-}
-
-/// Where in the arguments a value stands; a list on the stack, spelt only when something is wrong.
-enum Place<'a> {
-    Root,
-    Member(&'a Place<'a>, &'a str),
-    Element(&'a Place<'a>, usize),
-}
-
-impl fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Root => Ok(()),
-            Self::Member(Self::Root, name) => f.write_str(name),
-            Self::Member(parent, name) => write!(f, "{parent}.{name}"),
-            Self::Element(parent, index) => write!(f, "{parent}[{index}]"),
-        }
-    }
-}
 
 /// Reads the object at the start of `text` into `T`.
 pub(super) fn read<'de, T: de::Deserialize<'de>>(text: &'de [u8]) -> Result<T, Fault> {

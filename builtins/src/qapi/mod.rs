@@ -4,6 +4,7 @@
 
 pub mod arguments;
 pub mod base64;
+mod fault;
 mod input;
 pub mod output;
 mod text;
