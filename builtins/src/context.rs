@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
-use smol::Executor;
-use smol::lock::Semaphore;
+use smol::future::or;
+use smol::lock::{Semaphore, SemaphoreGuardArc};
+use smol::{Executor, Timer};
 
 use crate::error::{Error, Result};
 use crate::{exec, file, storage};
@@ -81,9 +83,12 @@ pub enum Work {
     Mounts,
 }
 
-/// How many threads each kind of work may hold at once.
+/// How many threads each kind of work may hold at once. They come when needed; that many only when that much hangs.
 const BOUNDS: [(Work, usize); 5] =
-    [(Work::Inspect, 8), (Work::Files, 16), (Work::Spawn, 8), (Work::Names, 4), (Work::Mounts, 16)];
+    [(Work::Inspect, 16), (Work::Files, 64), (Work::Spawn, 32), (Work::Names, 8), (Work::Mounts, 16)];
+
+/// How long a request waits for what other requests hold, a thread or an open file, before it is refused.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The agent's state that outlives a request.
 pub struct Agent {
@@ -147,19 +152,22 @@ impl Context {
     }
 
     /// Runs work that can block on a thread for such work, at most so many of its kind at once.
+    ///
+    /// Dropped while it waits for a thread, nothing happens; later, the work goes on to its end and its result is lost.
+    ///
+    /// # Errors
+    /// `GenericError` when all threads of the kind hang for [`PATIENCE`].
     pub async fn blocking<T: Send + 'static>(
         &self,
         kind: Work,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
-        let place = BOUNDS.iter().position(|(work, _)| *work == kind).unwrap_or_default();
-        let permit = self.agent.bounds[place].acquire_arc().await;
-        blocking::unblock(move || {
-            let result = work();
-            drop(permit);
-            result
-        })
-        .await
+    ) -> Result<T> {
+        let bound = self.bound(kind);
+        let permit = match bound.try_acquire_arc() {
+            Some(permit) => Some(permit),
+            None => in_time(bound.acquire_arc()).await,
+        };
+        Self::run(permit, work).await
     }
 
     /// As [`Self::blocking`], but gives up when all threads of the kind are taken: for work that is known to hang.
@@ -171,8 +179,18 @@ impl Context {
         kind: Work,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
+        Self::run(self.bound(kind).try_acquire_arc(), work).await
+    }
+
+    fn bound(&self, kind: Work) -> &Arc<Semaphore> {
         let place = BOUNDS.iter().position(|(work, _)| *work == kind).unwrap_or_default();
-        let permit = self.agent.bounds[place].try_acquire_arc();
+        &self.agent.bounds[place]
+    }
+
+    async fn run<T: Send + 'static>(
+        permit: Option<SemaphoreGuardArc>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
         let permit = permit.ok_or_else(|| Error::generic("too many operations of this kind hang already"))?;
         Ok(blocking::unblock(move || {
             let result = work();
@@ -181,4 +199,13 @@ impl Context {
         })
         .await)
     }
+}
+
+/// Waits for something that another request holds, but not for ever.
+pub(crate) async fn in_time<T>(wait: impl Future<Output = T>) -> Option<T> {
+    let limit = async {
+        Timer::after(PATIENCE).await;
+        None
+    };
+    or(async { Some(wait.await) }, limit).await
 }

@@ -33,7 +33,7 @@ impl Command for GuestGetVcpus {
     type Return = Vec<LogicalProcessor>;
 
     async fn run(cx: &Context, _: Empty) -> Result<Vec<LogicalProcessor>> {
-        cx.blocking(Work::Inspect, || processors(Path::new("/sys/devices/system/cpu"))).await
+        cx.blocking(Work::Inspect, || processors(Path::new("/sys/devices/system/cpu"))).await?
     }
 }
 
@@ -104,7 +104,7 @@ impl Command for GuestGetCpustats {
                 fs::read(file).map_err(|error| Error::io(format_args!("Could not open '{file}'"), error))?;
             Ok(stats(&String::from_utf8_lossy(&text), ticks_per_second()))
         })
-        .await
+        .await?
     }
 }
 

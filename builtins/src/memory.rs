@@ -36,7 +36,7 @@ impl Command for GuestGetMemoryBlocks {
     type Return = Vec<MemoryBlock>;
 
     async fn run(cx: &Context, _: Empty) -> Result<Vec<MemoryBlock>> {
-        cx.blocking(Work::Inspect, || blocks(Path::new(ROOT))).await
+        cx.blocking(Work::Inspect, || blocks(Path::new(ROOT))).await?
     }
 }
 

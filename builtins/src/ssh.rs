@@ -49,7 +49,7 @@ impl Command for GuestSshGetAuthorizedKeys {
             let text = account.do_as(contents)??;
             Ok(AuthorizedKeys { keys: keys(&text) })
         })
-        .await
+        .await?
     }
 }
 

@@ -45,7 +45,7 @@ impl Command for GuestGetTimezone {
     /// Differs from qemu-ga: for a `TZ` that means nothing the zone is called as in `TZ`, not UTC; the offset is 0 in both.
     async fn run(cx: &Context, _: Empty) -> Result<Timezone> {
         let now = microseconds(SystemTime::now()).div_euclid(1_000_000);
-        let zone = cx.blocking(Work::Inspect, move || localtime::zone_at(now)).await;
+        let zone = cx.blocking(Work::Inspect, move || localtime::zone_at(now)).await?;
         Ok(Timezone { zone: zone.abbreviation, offset: zone.offset })
     }
 }

@@ -57,6 +57,7 @@ fn command() -> Command {
         .about("A guest agent: answers the host's commands inside a virtual machine, as qemu-ga does")
         .disable_version_flag(true)
         .args_override_self(true)
+        .infer_long_args(true)
         .args([
             path(option('c', "config", "FILE", "read this agent.toml instead of /etc/waga/agent.toml")),
             option('m', "method", "METHOD", "transport: virtio-serial (default) or unix-listen"),
@@ -82,6 +83,8 @@ fn command() -> Command {
                 "switch all but these off, separated by commas; 'help' lists all",
             )),
             flag('V', "version", "print the version"),
+            // As with qemu-ga, a word that belongs to no option means nothing.
+            Arg::new("stray").num_args(0..).hide(true),
         ])
 }
 
@@ -106,10 +109,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
     }
     let names = |matches: &mut ArgMatches, option: &str| {
         let lists: Option<Vec<String>> = matches.remove_many(option).map(Iterator::collect);
-        lists
-            .map(|lists| lists.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect::<Vec<_>>())
+        let names = |lists: Vec<String>| {
+            let names = lists.iter().flat_map(|list| list.split(',')).filter(|name| !name.is_empty());
+            names.map(str::to_owned).collect::<Vec<_>>()
+        };
+        lists.map(names)
     };
     let (block, allow) = (names(&mut matches, "block-rpcs"), names(&mut matches, "allow-rpcs"));
+    // As with qemu-ga, a list without a name is no list.
+    let allow = allow.filter(|names| !names.is_empty());
     if [&block, &allow]
         .into_iter()
         .flatten()
@@ -146,6 +154,11 @@ mod tests {
             "waga --method=unix-listen --path s --statedir d --logfile log --verbose --block-rpcs a,b --block-rpcs=c --allow-rpcs d",
         );
         assert_eq!(Ok(short.clone()), long);
+        let loose =
+            "waga --meth=unix-listen stray --path s --state d --log log word --verb --block a,b,,c --allow d";
+        assert_eq!(check(loose), long);
+        let Ok(Wish::Run(cli)) = check("waga -a , -b ,") else { panic!("not run") };
+        assert_eq!((cli.allow, cli.block), (None, Vec::new()));
         let Wish::Run(cli) = short else { panic!("not run") };
         assert_eq!(cli.block, ["a", "b", "c"]);
         assert_eq!(cli.allow, Some(vec!["d".to_owned()]));

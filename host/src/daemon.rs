@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use smol::channel::Receiver;
+use smol::future::FutureExt;
 use smol::{Async, Executor};
 use waga_builtins::Settings;
 
@@ -24,15 +26,29 @@ pub(crate) fn run(config: Config) -> io::Result<()> {
     let executor: Arc<Executor<'static>> = Arc::default();
     let settings = Settings { state_dir: config.state_dir };
     let dispatcher = Dispatcher::new(Registry::builtins(), config.policy, &settings, executor.clone());
-    let house =
-        House { dispatcher: Arc::new(dispatcher), budget: Arc::default(), executor: executor.clone() };
+    let (failed, failures) = smol::channel::unbounded();
+    let dispatcher = Arc::new(dispatcher);
+    let house = House { dispatcher, budget: Arc::default(), executor: executor.clone(), failed };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
     for channel in &config.channels {
         channel::open(channel, &house)?;
     }
-    smol::block_on(executor.run(signals.wait()))?;
+    let end = signals.wait().or(deaf(&failures, config.channels.len()));
+    let ended = smol::block_on(executor.run(end));
     house.dispatcher.agent().close();
-    Ok(())
+    ended
+}
+
+/// Waits until the last channel has failed: an agent that nobody can reach ends, so that its service manager starts it again.
+async fn deaf(failures: &Receiver<io::Error>, mut channels: usize) -> io::Result<()> {
+    loop {
+        let error = failures.recv().await.unwrap_or_else(io::Error::other);
+        channels -= 1;
+        if channels == 0 {
+            return Err(error);
+        }
+        tracing::error!(%error, "going on with the other channels");
+    }
 }
 
 /// SIGTERM and SIGINT as a descriptor. (SIGPIPE is ignored by Rust's runtime.)
@@ -44,7 +60,10 @@ impl Signals {
         let mut set = SigSet::empty();
         set.add(Signal::SIGTERM);
         set.add(Signal::SIGINT);
-        set.thread_block()?;
+        // Writing past a limit on file sizes is an error, not the end. Blocked, but nobody asks for it.
+        let mut blocked = set;
+        blocked.add(Signal::SIGXFSZ);
+        blocked.thread_block()?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self(Async::new_nonblocking(fd)?))
     }

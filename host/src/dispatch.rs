@@ -86,7 +86,8 @@ impl Dispatcher {
             Err(Error::generic(format!("{command} failed by a fault of the agent; its log says more")))
         });
         if let Err(error) = &result {
-            tracing::debug!(command, desc = error.desc, "failed");
+            // Not the text: it may quote an argument.
+            tracing::debug!(command, class = error.class.as_str(), "failed");
         } else if !slot.flags.replies {
             return None;
         }

@@ -25,6 +25,7 @@ mod parity;
 mod policy;
 mod process;
 mod requests;
+mod stalls;
 mod storage;
 mod table;
 mod tidy;

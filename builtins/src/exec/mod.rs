@@ -26,7 +26,7 @@ use crate::context::{Agent, Context, Work};
 use crate::error::{Error, Result, os_text};
 use crate::qapi::Arguments;
 use crate::qapi::arguments::{Span, Taken};
-use crate::qapi::base64;
+use crate::qapi::{base64, shorten};
 use crate::sys::spawn::{self, Program};
 
 pub(crate) const COMMANDS: &[Builtin] = &[Builtin::of::<GuestExecStatus>(), Builtin::of::<GuestExec>()];
@@ -91,7 +91,7 @@ impl Command for GuestExec {
     async fn run(cx: &Context, exec: Exec) -> Result<Started> {
         let (agent, owner) = (cx.agent.clone(), cx.caller.owner().cloned());
         // All in one go: a request that is given up in the middle must not leave a child that nobody reaps.
-        cx.blocking(Work::Spawn, move || start(&agent, owner, exec)).await
+        cx.blocking(Work::Spawn, move || start(&agent, owner, exec)).await?
     }
 }
 
@@ -114,7 +114,7 @@ fn start(agent: &Agent, owner: Owner, exec: Exec) -> Result<Started> {
     // The child's ends, or the streams would never end.
     drop(pipes.child);
     let pid = child.pid();
-    tracing::info!(program = exec.path, arguments = args.len(), pid, "guest-exec");
+    tracing::info!(program = shorten(&exec.path), arguments = args.len(), pid, "guest-exec");
 
     let id = shared.table().insert(owner, pid);
     if let (Some(pipe), Some(input)) = (pipes.input, input) {

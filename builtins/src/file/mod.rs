@@ -19,9 +19,8 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use smol::lock::{Mutex as AsyncMutex, MutexGuardArc};
 
 use crate::command::{Builtin, Command, Empty};
-use crate::context::{Context, Work};
+use crate::context::{Context, Work, in_time};
 use crate::error::{Error, Result};
-use crate::page_cache;
 use state::Counter;
 
 pub(crate) const COMMANDS: &[Builtin] = &[
@@ -77,9 +76,8 @@ impl Files {
         lock(&self.counter).close();
     }
 
-    fn add(&self, handle: i64, owner: Option<Arc<str>>, file: File) {
-        let in_memory = page_cache::is_in_memory(&file);
-        let file = Arc::new(AsyncMutex::new(Opened { file: Some(file), in_memory, deferred: None }));
+    fn add(&self, handle: i64, owner: Option<Arc<str>>, opened: Opened) {
+        let file = Arc::new(AsyncMutex::new(opened));
         lock(&self.open).insert(handle, Entry { owner, file });
     }
 
@@ -102,7 +100,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Context {
     /// The file behind a handle of this caller, for this request alone.
     async fn opened(&self, handle: i64) -> Result<Guard> {
-        let file = self.agent.files.find(self, handle)?.lock_arc().await;
+        let file = self.agent.files.find(self, handle)?;
+        let file = match file.try_lock_arc() {
+            Some(file) => file,
+            // Somebody who reads a large piece and does not take it must not hold up others for ever.
+            None => in_time(file.lock_arc())
+                .await
+                .ok_or_else(|| Error::generic(format!("handle '{handle}' is in use by another request")))?,
+        };
         if file.file.is_none() {
             return Err(unknown(handle)); // closed while we waited
         }
@@ -135,7 +140,7 @@ impl Command for GuestFileClose {
         let mut opened = cx.opened(args.handle).await?;
         lock(&cx.agent.files.open).remove(&args.handle);
         if let Some(file) = opened.file.take() {
-            let closed = cx.blocking(Work::Files, || nix::unistd::close(OwnedFd::from(file))).await;
+            let closed = cx.blocking(Work::Files, || nix::unistd::close(OwnedFd::from(file))).await?;
             closed.map_err(|errno| Error::io("failed to close handle", errno.into()))?;
         }
         Ok(Empty {})
@@ -236,7 +241,7 @@ impl Command for GuestFileSeek {
         };
         opened.deferred = None;
         let seek = move || opened.file().and_then(|mut file| file.seek(whence));
-        let position = cx.blocking(Work::Files, seek).await.map_err(failed)?;
+        let position = cx.blocking(Work::Files, seek).await?.map_err(failed)?;
         Ok(Position { position, eof: false })
     }
 }

@@ -7,10 +7,12 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use nix::fcntl::OFlag;
 use serde::Deserialize;
 
-use super::lock;
+use super::{Opened, lock};
 use crate::command::Command;
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
+use crate::page_cache;
+use crate::qapi::shorten;
 
 /// Opens a file and returns its handle, which stays valid until it is closed or the agent ends.
 pub(super) struct GuestFileOpen;
@@ -30,11 +32,16 @@ impl Command for GuestFileOpen {
         let word = mode.unwrap_or_else(|| "r".to_owned());
         let mode =
             Mode::parse(&word).ok_or_else(|| Error::generic(format!("invalid file open mode '{word}'")))?;
-        tracing::info!(path, mode = word, "guest-file-open");
+        tracing::info!(path = shorten(&path), mode = word, "guest-file-open");
         let counter = cx.agent.files.counter.clone();
-        let opened = cx.blocking(Work::Files, move || Ok((open(&path, &word, mode)?, lock(&counter).take())));
-        let (file, handle) = opened.await?;
-        cx.agent.files.add(handle, cx.caller.owner().cloned(), file);
+        let work = move || {
+            let file = open(&path, &word, mode)?;
+            // Asked here, for this too waits for a filesystem that hangs.
+            let in_memory = page_cache::is_in_memory(&file);
+            Ok((Opened { file: Some(file), in_memory, deferred: None }, lock(&counter).take()))
+        };
+        let (opened, handle) = cx.blocking(Work::Files, work).await??;
+        cx.agent.files.add(handle, cx.caller.owner().cloned(), opened);
         Ok(handle)
     }
 }

@@ -109,7 +109,8 @@ impl Reading {
                 let outcome = opened.file().and_then(|file| fill(file, &mut buffer[filled..size]));
                 (opened, buffer, outcome)
             };
-            let (opened, buffer, outcome) = self.cx.blocking(Work::Files, read).await;
+            let done = self.cx.blocking(Work::Files, read).await;
+            let (opened, buffer, outcome) = done.map_err(|error| io::Error::other(error.desc))?;
             (self.opened, self.buffer) = (Some(opened), buffer);
             let (more, stop) = match outcome {
                 Ok(outcome) => outcome,

@@ -3,8 +3,8 @@
 //! The file is qemu-ga's `qga.state`. Numbers are reserved some at a time and the file is replaced by rename, not synced: it must
 //! survive the agent, and after a crash of the whole guest no client holds a handle. (qemu-ga syncs twice on every open, some 8 ms.)
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -73,8 +73,18 @@ impl Counter {
 
     fn store(&self, value: i64) -> io::Result<()> {
         let staged = self.path.with_extension("state.new");
-        fs::write(&staged, format!("[global]\nfd_counter={value}\n"))?;
-        fs::rename(&staged, &self.path)
+        // Made anew each time: what lies there, a link perhaps, is not written through.
+        let _ = fs::remove_file(&staged);
+        let stored = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&staged)
+            .and_then(|mut file| file.write_all(format!("[global]\nfd_counter={value}\n").as_bytes()))
+            .and_then(|()| fs::rename(&staged, &self.path));
+        if stored.is_err() {
+            let _ = fs::remove_file(&staged);
+        }
+        stored
     }
 
     /// Gives back what was reserved and not used.
@@ -113,6 +123,17 @@ mod tests {
         let many: Vec<i64> = (0..200).map(|_| third.take()).collect();
         assert_eq!(many, (number + 1..=number + 200).collect::<Vec<_>>());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_that_was_laid_in_the_way_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join("qga.state.new")).unwrap();
+        assert_eq!(Counter::new(dir.path()).take(), 1000);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(fs::read_to_string(dir.path().join("qga.state")).unwrap().contains("fd_counter=1064"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Command for GuestNetworkGetInterfaces {
 
     async fn run(cx: &Context, _: Empty) -> Result<Vec<Interface>> {
         // The kernel answers only when nobody else changes its network, and a host of containers has thousands.
-        let interfaces = cx.blocking(Work::Inspect, interfaces).await;
+        let interfaces = cx.blocking(Work::Inspect, interfaces).await?;
         interfaces.map_err(|error| Error::io("getifaddrs failed", error))
     }
 }

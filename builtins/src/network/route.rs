@@ -59,7 +59,7 @@ impl Command for GuestNetworkGetRoute {
     type Return = Vec<Route>;
 
     async fn run(cx: &Context, _: Empty) -> Result<Vec<Route>> {
-        Ok(cx.blocking(Work::Inspect, || routes(Path::new("/proc/net"))).await)
+        cx.blocking(Work::Inspect, || routes(Path::new("/proc/net"))).await
     }
 }
 

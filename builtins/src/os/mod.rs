@@ -54,7 +54,7 @@ impl Command for GuestGetOsinfo {
     async fn run(cx: &Context, _: Empty) -> Result<OsInfo> {
         let release = match release::read_cached() {
             Some(release) => release,
-            None => cx.blocking(Work::Inspect, release::read).await,
+            None => cx.blocking(Work::Inspect, release::read).await?,
         };
         let kernel = rustix::system::uname();
         Ok(OsInfo {

@@ -18,7 +18,7 @@ impl Command for GuestGetDiskstats {
     type Return = Vec<DiskStatsInfo>;
 
     async fn run(cx: &Context, _: Empty) -> Result<Vec<DiskStatsInfo>> {
-        cx.blocking(Work::Inspect, || read(Path::new("/"))).await
+        cx.blocking(Work::Inspect, || read(Path::new("/"))).await?
     }
 }
 

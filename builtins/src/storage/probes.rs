@@ -140,7 +140,7 @@ pub(super) async fn conduct<S: Survey>(
         Some(Ok(listed)) => listed?,
         // So much hangs already that nothing more can be asked; the list is made all the same.
         Some(Err(_)) => {
-            let items = cx.blocking(Work::Inspect, move || pass.survey.items()).await?;
+            let items = cx.blocking(Work::Inspect, move || pass.survey.items()).await??;
             let unknown = items.iter().map(|_| None).collect();
             return Ok((items, unknown));
         }

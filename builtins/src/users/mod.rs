@@ -42,7 +42,7 @@ impl Command for GuestGetUsers {
                 Vec::new()
             }
         };
-        Ok(earliest(cx.blocking(Work::Inspect, logins).await))
+        Ok(earliest(cx.blocking(Work::Inspect, logins).await?))
     }
 }
 

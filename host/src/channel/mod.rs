@@ -10,18 +10,25 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use smol::Executor;
+use smol::future::FutureExt;
 use smol::stream::StreamExt;
-use waga_builtins::{Caller, Reply};
+use smol::{Executor, Timer};
+use waga_builtins::{Caller, Error, Reply};
 
 use crate::config::{Channel, Method};
 use crate::dispatch::Dispatcher;
 use crate::wire::budget::{Budget, lock};
-use crate::wire::{Event, Request, Response};
+use crate::wire::{Event, Message, Request, Response};
 
 /// Requests of one client that are served before others get their turn.
-const TURN: u32 = 16;
+const TURN: u32 = 4;
+/// Bytes of one client that are looked at before others get their turn, whether they make requests or not: some 50 µs of work.
+const PORTION: usize = 16 << 10;
+/// How often a client that waits for a command is looked after, and how often it is found gone before the command is given up. What the
+/// command has begun on another thread goes on; a place in a queue is freed.
+const LOOKED_AFTER: (Duration, u32) = (Duration::from_secs(1), 5);
 
 /// What came from the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +54,9 @@ trait Link: Send {
     /// Waits for bytes and puts them into the buffer, which is empty.
     fn read(&mut self, buffer: &mut Vec<u8>) -> impl Future<Output = io::Result<Arrival>> + Send;
 
+    /// Whether the peer is gone for good and will take no reply.
+    fn is_gone(&self) -> bool;
+
     /// Sends all of the parts, in order.
     fn write(&mut self, parts: &mut [IoSlice<'_>]) -> impl Future<Output = io::Result<Departure>> + Send;
 }
@@ -60,6 +70,8 @@ pub struct House {
     pub budget: Arc<Budget>,
     /// Runs the tasks.
     pub executor: Arc<Executor<'static>>,
+    /// Takes the end of a channel that should have none.
+    pub failed: smol::channel::Sender<io::Error>,
 }
 
 /// Opens a channel and serves it from then on.
@@ -80,9 +92,11 @@ pub fn open(channel: &Channel, house: &House) -> io::Result<()> {
             let (caller, home) = (caller(channel), house.clone());
             let path = path.clone();
             let task = async move {
-                if let Err(error) = converse(port, &caller, &home).await {
-                    tracing::error!(%error, path = %path.display(), "the channel failed");
-                }
+                let ended = converse(port, &caller, &home).await;
+                let error = ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+                let text = format!("{}: the channel failed: {error}", path.display());
+                // Whoever started the agent must know that it can no longer be reached.
+                let _ = home.failed.send(io::Error::new(error.kind(), text)).await;
             };
             house.executor.spawn(task).detach();
         }
@@ -115,15 +129,16 @@ async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Re
         }
         let mut rest = &buffer[..];
         while !rest.is_empty() {
-            let (used, event) = lock(&framer).feed(rest);
+            let portion = &rest[..rest.len().min(PORTION)];
+            let (used, event) = lock(&framer).feed(portion);
             rest = &rest[used..];
-            let Some(event) = event else { continue };
+            let Some(event) = event else {
+                smol::future::yield_now().await;
+                continue;
+            };
             let response = match event {
                 Event::Fault(error) => Some(Response::error(None, error)),
-                Event::Message(message) => match Request::try_from(message) {
-                    Ok(request) => house.dispatcher.serve(caller, request).await,
-                    Err(response) => Some(response),
-                },
+                Event::Message(message) => answer(message, &link, caller, house).await?,
             };
             if let Some(response) = response
                 && send(&mut link, response).await? == Departure::PeerLeft
@@ -139,6 +154,35 @@ async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Re
         let held = lock(&framer).held();
         house.budget.keep(held);
     }
+}
+
+/// Serves one message. Errors when the peer has long gone and its command still waits.
+async fn answer(
+    message: Message,
+    link: &impl Link,
+    caller: &Caller,
+    house: &House,
+) -> io::Result<Option<Response>> {
+    let Some(_charge) = house.budget.charge(message.text().len()) else {
+        let error = Error::generic("JSON token size limit exceeded: commands with too much data still run");
+        return Ok(Some(Response::error(None, error)));
+    };
+    let request = match Request::try_from(message) {
+        Ok(request) => request,
+        Err(response) => return Ok(Some(response)),
+    };
+    let served = async { Ok(house.dispatcher.serve(caller, request).await) };
+    // Not polled, and so without a cost, when the command ends at once.
+    let given_up = async {
+        let (pause, patience) = LOOKED_AFTER;
+        let mut missed = 0;
+        while missed < patience {
+            Timer::after(pause).await;
+            missed = if link.is_gone() { missed + 1 } else { 0 };
+        }
+        Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client left while its command waited"))
+    };
+    served.or(given_up).await
 }
 
 /// Larger values are not copied into one buffer with what surrounds them.

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use smol::lock::Semaphore;
 use smol::{Async, Timer};
 use waga_builtins::Caller;
@@ -28,13 +31,24 @@ pub(super) fn listen(path: &Path) -> io::Result<Async<UnixListener>> {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "exists and is not a socket"));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            return Err(io::Error::new(ErrorKind::AddrInUse, "another program listens on this socket"));
+        Ok(_) if is_in_use(path)? => {
+            return Err(io::Error::new(ErrorKind::AddrInUse, "another program uses this socket"));
         }
         Ok(_) => std::fs::remove_file(path)?,
         Err(_) => {}
     }
     Async::<UnixListener>::bind(path)
+}
+
+/// Whether a program still has this socket; a full backlog and another type of socket say so too.
+fn is_in_use(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE | Errno::INPROGRESS) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Accepts clients for ever.
@@ -68,6 +82,14 @@ struct Client {
 }
 
 impl Link for Client {
+    /// Both directions are shut; a client that only said it has no more requests still reads.
+    fn is_gone(&self) -> bool {
+        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&now)).is_ok()
+            && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    }
+
     async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Arrival> {
         make_room(buffer, self.last);
         let read = |stream: &UnixStream| Ok(rustix::io::read(stream, spare_capacity(buffer))?);

@@ -92,6 +92,11 @@ impl Port {
 }
 
 impl Link for Port {
+    /// The host may always come back, and its requests are answered in order.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Arrival> {
         loop {
             make_room(buffer, self.last);
@@ -129,8 +134,11 @@ impl Link for Port {
 impl Port {
     async fn send(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<Departure> {
         let last = parts.iter().rev().find_map(|part| part.last()).copied();
+        // Parts without a byte would be taken for a port that takes none.
+        IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
             match rustix::io::writev(&self.port, parts) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => {
                     IoSlice::advance_slices(&mut parts, count);
                     self.within_line = !parts.is_empty() || last != Some(b'\n');

@@ -1,5 +1,7 @@
-//! Bounds what all clients together hold in unfinished messages: past the bound the largest is given up.
+//! Bounds what all clients together hold in messages: past the bound the largest unfinished one is given up, and a finished one is
+//! refused that has no room beside those whose commands still run.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Framer;
@@ -13,6 +15,8 @@ const COUNTED: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
+    /// Bytes of messages whose commands run.
+    running: AtomicUsize,
     framers: Mutex<Vec<Weak<Mutex<Framer>>>>,
 }
 
@@ -25,7 +29,7 @@ impl Default for Budget {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, framers: Mutex::default() }
+        Self { limit, running: AtomicUsize::new(0), framers: Mutex::default() }
     }
 
     /// The framer of a new client.
@@ -35,6 +39,14 @@ impl Budget {
         framers.retain(|framer| framer.strong_count() > 0);
         framers.push(Arc::downgrade(&framer));
         framer
+    }
+
+    /// Counts a whole message for as long as its command runs; `None` when there is no room for it.
+    pub fn charge(self: &Arc<Self>, size: usize) -> Option<Charge> {
+        let size = if size < COUNTED { 0 } else { size };
+        let running = self.running.fetch_add(size, Ordering::Relaxed);
+        let charge = Charge { budget: self.clone(), size };
+        (size == 0 || running + size <= self.limit).then_some(charge)
     }
 
     /// To be called when a framer holds `held` bytes of an unfinished message: gives up the largest ones until all fit.
@@ -51,6 +63,19 @@ impl Budget {
             let Some((_, largest)) = sizes.zip(&framers).max_by_key(|(size, _)| *size) else { return };
             lock(largest).abandon();
         }
+    }
+}
+
+/// A message that counts until this is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<Budget>,
+    size: usize,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.running.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 
@@ -91,5 +116,17 @@ mod tests {
         };
         assert_eq!((taken, message.text()), (10, &b"{\"a\":1}"[..]));
         assert!(lock(&small).held() > 100 << 10);
+    }
+
+    #[test]
+    fn messages_count_until_their_commands_end() {
+        let budget = Arc::new(Budget::new(300 << 10));
+        let first = budget.charge(200 << 10).unwrap();
+        assert!(budget.charge(200 << 10).is_none());
+        let small = budget.charge(100).unwrap();
+        drop(first);
+        assert!(budget.charge(200 << 10).is_some());
+        drop(small);
+        assert_eq!(budget.running.load(Ordering::Relaxed), 0);
     }
 }

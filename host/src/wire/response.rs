@@ -54,7 +54,7 @@ fn error_line(id: Option<&[u8]>, error: &Error) -> Vec<u8> {
     line.extend_from_slice(b"\"error\": {\"class\": \"");
     line.extend_from_slice(error.class.as_str().as_bytes());
     line.extend_from_slice(b"\", \"desc\": ");
-    line.extend_from_slice(&qapi::spell(&error.desc));
+    line.extend_from_slice(&qapi::spell(qapi::shorten(&error.desc)));
     line.extend_from_slice(b"}}\n");
     line
 }
