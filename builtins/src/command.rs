@@ -7,7 +7,7 @@ use std::pin::Pin;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::context::Context;
+use crate::context::{Context, Work};
 use crate::error::Result;
 use crate::qapi::{self, Arguments};
 
@@ -40,6 +40,9 @@ pub trait Command: 'static {
     /// Does it.
     fn run(cx: &Context, args: Self::Args) -> impl Future<Output = Result<Self::Return>> + Send;
 }
+
+/// Arguments of more bytes than this are read on another thread.
+const LARGE: usize = 4 << 20;
 
 /// No arguments, and no result: `{}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -104,7 +107,12 @@ impl Builtin {
             delimited: C::DELIMITED,
             call: |cx, arguments| {
                 Box::pin(async move {
-                    let args = C::arguments(arguments)?;
+                    // What takes long to read must not hold up everything else.
+                    let args = if arguments.text().len() > LARGE {
+                        cx.blocking(Work::Arguments, || C::arguments(arguments)).await??
+                    } else {
+                        C::arguments(arguments)?
+                    };
                     Ok(C::run(cx, args).await?.into_reply())
                 })
             },

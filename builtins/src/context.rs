@@ -79,13 +79,21 @@ pub enum Work {
     Spawn,
     /// Asking for users, which may ask the network.
     Names,
+    /// Reading very large arguments.
+    Arguments,
     /// Asking mounted filesystems about themselves, which hangs when the device does.
     Mounts,
 }
 
 /// How many threads each kind of work may hold at once. They come when needed; that many only when that much hangs.
-const BOUNDS: [(Work, usize); 5] =
-    [(Work::Inspect, 16), (Work::Files, 64), (Work::Spawn, 32), (Work::Names, 8), (Work::Mounts, 16)];
+const BOUNDS: [(Work, usize); 6] = [
+    (Work::Inspect, 16),
+    (Work::Files, 64),
+    (Work::Spawn, 32),
+    (Work::Names, 8),
+    (Work::Arguments, 4),
+    (Work::Mounts, 16),
+];
 
 /// How long a request waits for what other requests hold, a thread or an open file, before it is refused.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
