@@ -26,6 +26,8 @@ use crate::wire::{Event, Message, Request, Response};
 const TURN: u32 = 4;
 /// Bytes of one client that are looked at before others get their turn, whether they make requests or not: some 50 µs of work.
 const PORTION: usize = 16 << 10;
+/// An unfinished message of more bytes than this is read on on another thread. The budget keeps those threads to a few dozen.
+const LARGE: usize = 4 << 20;
 /// How often a client that waits for a command is looked after, and how often it is found gone before the command is given up. What the
 /// command has begun on another thread goes on; a place in a queue is freed.
 const LOOKED_AFTER: (Duration, u32) = (Duration::from_secs(1), 5);
@@ -129,8 +131,13 @@ async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Re
         }
         let mut rest = &buffer[..];
         while !rest.is_empty() {
-            let portion = &rest[..rest.len().min(PORTION)];
-            let (used, event) = lock(&framer).feed(portion);
+            let (used, event) = if lock(&framer).held() > LARGE {
+                // The end of a large string is a look at all of it: not on the thread that serves everyone.
+                let (framer, portion) = (framer.clone(), rest.to_vec());
+                smol::unblock(move || lock(&framer).feed(&portion)).await
+            } else {
+                lock(&framer).feed(&rest[..rest.len().min(PORTION)])
+            };
             rest = &rest[used..];
             let Some(event) = event else {
                 smol::future::yield_now().await;

@@ -2,7 +2,7 @@
 //! refused that has no room beside those whose commands still run.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use super::Framer;
 
@@ -56,7 +56,7 @@ impl Budget {
         }
         let framers: Vec<_> = lock(&self.framers).iter().filter_map(Weak::upgrade).collect();
         loop {
-            let sizes = framers.iter().map(|framer| lock(framer).held());
+            let sizes = framers.iter().map(|framer| size_of_unfinished(framer));
             if sizes.clone().sum::<usize>() <= self.limit {
                 return;
             }
@@ -76,6 +76,15 @@ pub struct Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.running.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
+
+/// What a framer holds. One that another thread feeds now is not waited for: its client asks here itself when that is done.
+fn size_of_unfinished(framer: &Mutex<Framer>) -> usize {
+    match framer.try_lock() {
+        Ok(framer) => framer.held(),
+        Err(TryLockError::Poisoned(framer)) => framer.into_inner().held(),
+        Err(TryLockError::WouldBlock) => 0,
     }
 }
 

@@ -139,5 +139,6 @@ impl TryFrom<Message> for Request {
 
 /// What a string of the message says. No command's name is long enough to be cut, so a longer one stays unknown.
 fn name(quoted: &[u8]) -> String {
-    shorten(&unescape(quoted)).to_owned()
+    // Six bytes of text make at least one of what it says.
+    shorten(&unescape(&quoted[..quoted.len().min(32 << 10)])).to_owned()
 }
