@@ -21,20 +21,47 @@ pub fn encode(bytes: &[u8]) -> String {
 /// # Errors
 /// A byte other than the alphabet, `=` and line feed.
 pub fn decode_in_place(mut text: Taken) -> Result<Taken> {
-    if STANDARD.check(text.bytes()).is_ok()
-        && let Ok(decoded) = STANDARD.decode_inplace(text.bytes_mut())
-    {
-        let length = decoded.len();
-        text.truncate(length);
-        return Ok(text);
+    if STANDARD.check(text.bytes()).is_err() {
+        // Wrapped lines, inner padding, a cut tail: still in place. Escapes of anything but line feeds and slashes: rare, and copied.
+        match unwrap_lines(text.bytes_mut()) {
+            Some(length) => text.truncate(length),
+            None => {
+                let quoted = [b"\"", text.bytes(), b"\""].concat();
+                text.replace(super::text::unescape(&quoted).into_bytes());
+            }
+        }
     }
-    // Escapes (the line feeds of wrapped base64 among them), inner padding or a cut tail: rare, and copied.
-    let mut plain = Vec::with_capacity(text.bytes().len() + 2);
-    plain.push(b'"');
-    plain.extend_from_slice(text.bytes());
-    plain.push(b'"');
-    text.replace(decode(&super::text::unescape(&plain))?);
+    let length = match STANDARD.check(text.bytes()) {
+        Ok(()) => {
+            STANDARD.decode_inplace(text.bytes_mut()).map(|decoded| decoded.len()).map_err(|_| invalid())?
+        }
+        Err(_) => decode_leniently(text.bytes_mut())?,
+    };
+    text.truncate(length);
     Ok(text)
+}
+
+/// Takes the line feeds, which checked text has as `\n`, out of a text and makes `\/` plain: the new length. `None`, and nothing is
+/// changed, when there are other escapes.
+fn unwrap_lines(text: &mut [u8]) -> Option<usize> {
+    let mut escapes = memchr::memchr_iter(b'\\', text);
+    if !escapes.all(|at| matches!(text.get(at + 1), Some(b'n' | b'/'))) {
+        return None;
+    }
+    let (mut from, mut to) = (0, 0);
+    while from < text.len() {
+        let run = memchr::memchr(b'\\', &text[from..]).unwrap_or(text.len() - from);
+        text.copy_within(from..from + run, to);
+        (from, to) = (from + run, to + run);
+        if let Some(&escape) = text.get(from + 1) {
+            if escape == b'/' {
+                text[to] = b'/';
+                to += 1;
+            }
+            from += 2;
+        }
+    }
+    Some(to)
 }
 
 /// Decodes as qemu-ga does: line feeds are passed over, groups of four may end in padding anywhere, an incomplete group at the end
@@ -43,6 +70,18 @@ pub fn decode_in_place(mut text: Taken) -> Result<Taken> {
 /// # Errors
 /// `Base64 data contains invalid characters` for a byte other than the alphabet, `=` and line feed.
 pub fn decode(text: &str) -> Result<Vec<u8>> {
+    let mut bytes = text.as_bytes().to_vec();
+    let length = decode_leniently(&mut bytes)?;
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+fn invalid() -> Error {
+    Error::generic("Base64 data contains invalid characters")
+}
+
+/// As [`decode`], to the start of the same bytes: what is written never overtakes what is read. The length of it.
+fn decode_leniently(bytes: &mut [u8]) -> Result<usize> {
     let sextet = |byte: u8| match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
         b'a'..=b'z' => Some(byte - b'a' + 26),
@@ -52,22 +91,27 @@ pub fn decode(text: &str) -> Result<Vec<u8>> {
         b'=' => Some(0),
         _ => None,
     };
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut group, mut filled, mut padding) = (0_u32, 0, [false; 2]);
-    for byte in text.bytes().filter(|&byte| byte != b'\n') {
-        let value = sextet(byte).ok_or_else(|| Error::generic("Base64 data contains invalid characters"))?;
-        group = group << 6 | u32::from(value);
+    let (mut group, mut filled, mut padding, mut length) = (0_u32, 0, [false; 2], 0);
+    for at in 0..bytes.len() {
+        let byte = bytes[at];
+        if byte == b'\n' {
+            continue;
+        }
+        group = group << 6 | u32::from(sextet(byte).ok_or_else(invalid)?);
         padding = [padding[1], byte == b'='];
         filled += 1;
         if filled == 4 {
             let [_, first, second, third] = group.to_be_bytes();
-            bytes.push(first);
-            bytes.extend((!padding[0]).then_some(second));
-            bytes.extend((!padding[1]).then_some(third));
+            for (decoded, wanted) in [(first, true), (second, !padding[0]), (third, !padding[1])] {
+                if wanted {
+                    bytes[length] = decoded;
+                    length += 1;
+                }
+            }
             (group, filled) = (0, 0);
         }
     }
-    Ok(bytes)
+    Ok(length)
 }
 
 /// A base64 argument of moderate size, decoded.
@@ -106,6 +150,7 @@ mod tests {
             ("YR==", b"a"),
             ("", b""),
             ("====", b"\0"),
+            ("aGVs\nbG8/\n\nYQ=\n=", b"hello?a"),
         ] {
             assert_eq!(decode(text).unwrap(), bytes, "{text:?}");
             let quoted = format!("\"{}\"", text.replace('\n', "\\n"));
