@@ -38,6 +38,9 @@ pub trait Command: 'static {
     }
 
     /// Does it.
+    ///
+    /// The future may be dropped at any `await` once its client has been gone for some seconds: what must not stop halfway (a freeze)
+    /// belongs in one piece of blocking work, or in a task of its own.
     fn run(cx: &Context, args: Self::Args) -> impl Future<Output = Result<Self::Return>> + Send;
 }
 
