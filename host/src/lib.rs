@@ -35,7 +35,7 @@ pub fn run() -> ExitCode {
         }
     };
     let started = Config::load(cli).map_err(|error| error.to_string()).and_then(|config| {
-        log::start(config.log_file.as_deref(), config.verbose).map_err(|error| error.to_string())?;
+        log::start(&config.log).map_err(|error| error.to_string())?;
         Ok(config)
     });
     match started.and_then(|config| daemon::run(config).map_err(|error| error.to_string())) {

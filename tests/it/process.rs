@@ -103,7 +103,7 @@ fn a_wrong_configuration_is_told_with_its_place() {
     for (file, expected) in [
         ("[policy]\nblok = []\n", &["line 2", "blok"][..]),
         ("\n\nchannel = 5\n", &["line 3"]),
-        ("[[channel]]\nmethod = \"tcp\"\n", &["line 2", "tcp"]),
+        ("[[channel]]\nmethod = \"tcp\"\n", &["tcp"]),
         ("[policy\n", &["line 1"]),
         ("[frost]\n", &["frost"]),
     ] {

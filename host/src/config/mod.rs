@@ -7,60 +7,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+mod channel;
+mod log;
+
+pub use channel::{Access, Channel, Endpoint, Method};
+pub use log::{Audit, Log, Target};
+
 use crate::cli::Cli;
 use crate::policy::Policy;
 
 /// Where the configuration is looked for when none is named.
 const DEFAULT_FILE: &str = "/etc/waga/agent.toml";
-
-/// A transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// The virtio serial port that QEMU gives the guest.
-    VirtioSerial,
-    /// A unix socket that the agent listens on.
-    UnixListen,
-}
-
-impl Method {
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::VirtioSerial => "virtio-serial",
-            Self::UnixListen => "unix-listen",
-        }
-    }
-
-    fn default_path(self) -> Option<&'static str> {
-        match self {
-            Self::VirtioSerial => Some("/dev/virtio-ports/org.qemu.guest_agent.0"),
-            Self::UnixListen => None,
-        }
-    }
-}
-
-/// One channel to the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Channel {
-    /// Its transport.
-    pub method: Method,
-    /// The device or the socket.
-    pub path: PathBuf,
-}
-
-impl Channel {
-    /// What logs call it.
-    pub fn name(&self) -> &str {
-        self.method.as_str()
-    }
-
-    fn new(method: Method, path: Option<PathBuf>) -> Result<Self, ConfigError> {
-        let path = path.or_else(|| method.default_path().map(PathBuf::from));
-        let path = path.ok_or_else(|| ConfigError(format!("a {} channel needs a path", method.as_str())))?;
-        Ok(Self { method, path })
-    }
-}
 
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +28,12 @@ pub struct Config {
     pub policy: Policy,
     /// Where state is kept between runs.
     pub state_dir: PathBuf,
-    /// The log file; stderr if none.
-    pub log_file: Option<PathBuf>,
-    /// Whether everything is logged, not only errors.
-    pub verbose: bool,
+    /// The log.
+    pub log: Log,
+    /// The audit; off if none.
+    pub audit: Option<Audit>,
+    /// Whether a channel that cannot be opened, or fails, is tried again.
+    pub retry_path: bool,
 }
 
 /// What is wrong with the configuration.
@@ -106,7 +65,7 @@ struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileChannel {
-    method: Method,
+    method: String,
     path: Option<PathBuf>,
 }
 
@@ -157,19 +116,21 @@ impl Config {
 
     /// `-m` and `-p` replace all channels of the file; block lists add up and allow lists intersect.
     fn resolve(cli: Cli, file: File) -> Result<Self, ConfigError> {
-        let channels = if cli.method.is_some() || cli.path.is_some() || file.channel.is_empty() {
-            let method = match cli.method.as_deref() {
-                None | Some("virtio-serial") => Method::VirtioSerial,
-                Some("unix-listen") => Method::UnixListen,
-                Some(other) => {
-                    let desc = format!("unknown channel method '{other}': use virtio-serial or unix-listen");
-                    return Err(ConfigError(desc));
-                }
-            };
-            vec![Channel::new(method, cli.path)?]
+        let method = |name: &str| {
+            name.parse::<Method>().map_err(|()| {
+                let known = Method::ALL.map(Method::as_str).join(", ");
+                ConfigError(format!("unknown channel method '{name}': use one of {known}"))
+            })
+        };
+        let channel =
+            |name: &str, path| Channel::new(method(name)?, path, Access::default()).map_err(ConfigError);
+        // What the file says has to be right even where it is replaced.
+        let entry = |entry: FileChannel| channel(&entry.method, entry.path);
+        let listed = file.channel.into_iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let channels = if cli.method.is_some() || cli.path.is_some() || listed.is_empty() {
+            vec![channel(cli.method.as_deref().unwrap_or("virtio-serial"), cli.path)?]
         } else {
-            let channel = |channel: FileChannel| Channel::new(channel.method, channel.path);
-            file.channel.into_iter().map(channel).collect::<Result<_, _>>()?
+            listed
         };
         let allow = match (file.policy.allow, cli.allow) {
             (Some(file), Some(cli)) => Some(file.into_iter().filter(|name| cli.contains(name)).collect()),
@@ -180,8 +141,12 @@ impl Config {
             channels,
             policy: Policy::new(allow, block),
             state_dir: cli.state_dir.or(file.state.dir).unwrap_or_else(|| "/var/run".into()),
-            log_file: cli.log_file.or(file.log.file),
-            verbose: cli.verbose || file.log.verbose,
+            log: Log {
+                target: cli.log_file.or(file.log.file).map_or(Target::Auto, Target::File),
+                verbose: cli.verbose || file.log.verbose,
+            },
+            audit: None,
+            retry_path: false,
         })
     }
 }
@@ -198,8 +163,8 @@ mod tests {
     #[test]
     fn without_anything_it_is_qemu_gas_default() {
         let config = resolve(Cli::default(), "").unwrap();
-        let path = "/dev/virtio-ports/org.qemu.guest_agent.0".into();
-        assert_eq!(config.channels, [Channel { method: Method::VirtioSerial, path }]);
+        let endpoint = Endpoint::VirtioSerial("/dev/virtio-ports/org.qemu.guest_agent.0".into());
+        assert_eq!(config.channels, [Channel { name: "virtio-serial".into(), endpoint }]);
         assert_eq!(config.state_dir, Path::new("/var/run"));
         assert_eq!(config.policy, Policy::default());
     }
@@ -215,7 +180,8 @@ mod tests {
         };
         let file = "[[channel]]\nmethod = 'virtio-serial'\n[policy]\nallow = ['b', 'c']\nblock = ['y']";
         let config = resolve(cli, file).unwrap();
-        assert_eq!(config.channels, [Channel { method: Method::UnixListen, path: "s".into() }]);
+        let endpoint = Endpoint::Unix("s".into(), Access::default());
+        assert_eq!(config.channels, [Channel { name: "unix-listen".into(), endpoint }]);
         assert_eq!(config.policy, Policy::new(Some(vec!["b".into()]), vec!["x".into(), "y".into()]));
     }
 
@@ -230,7 +196,7 @@ mod tests {
         for (file, expected) in [
             ("[polcy]", "unknown field `polcy`"),
             ("[policy]\nblok = []", "unknown field `blok`"),
-            ("[[channel]]\nmethod = 'carrier-pigeon'", "unknown variant `carrier-pigeon`"),
+            ("[[channel]]\nmethod = 'carrier-pigeon'", "unknown channel method 'carrier-pigeon'"),
             ("[[channel]]\nmethod = 'unix-listen'", "a unix-listen channel needs a path"),
             ("[extension.x]\nmodule = 'x'", "unknown field `extension`"),
         ] {
