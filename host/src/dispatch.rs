@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smol::Executor;
 use smol::future::FutureExt;
-use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, Settings};
+use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, Limits, Settings};
 
 use crate::policy::{Policy, Verdict};
 use crate::registry::Registry;
@@ -19,6 +19,8 @@ use crate::wire::{Request, Response};
 pub struct Dispatcher {
     commands: Arc<Commands>,
     agent: Arc<Agent>,
+    /// What callers may do within commands.
+    limits: Arc<Limits>,
 }
 
 /// What there is and what is allowed: what a reload will swap as one.
@@ -53,7 +55,7 @@ impl Dispatcher {
     ) -> Self {
         let commands = Arc::new(Commands { registry, policy });
         let agent = Agent::new(settings, Box::new(Listing(commands.clone())), executor);
-        Self { commands, agent: Arc::new(agent) }
+        Self { commands, agent: Arc::new(agent), limits: Arc::default() }
     }
 
     /// The agent's state.
@@ -76,7 +78,7 @@ impl Dispatcher {
             return Some(Response::error(id, Error::not_found(desc)));
         }
         tracing::debug!(command, ?caller, "called");
-        let cx = Context { agent: self.agent.clone(), caller: caller.clone() };
+        let cx = Context { agent: self.agent.clone(), caller: caller.clone(), limits: self.limits.clone() };
         let outcome = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
         let result = outcome.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().copied();
