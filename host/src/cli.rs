@@ -125,27 +125,86 @@ use Takes::{Attached, Nothing, Value};
 
 /// Every option of the daemon, in qemu-ga's order.
 const FLAGS: &[Flag] = &[
-    flag('c', "config", Value("FILE"), Means::Config, "read only this file: agent.toml if it ends in .toml, else qemu-ga.conf"),
-    flag('m', "method", Value("METHOD"), Means::Method, "transport: virtio-serial (default), isa-serial, unix-listen or vsock-listen"),
-    flag('p', "path", Value("PATH"), Means::Path, "device, socket or CID:PORT (default /dev/virtio-ports/org.qemu.guest_agent.0, or /dev/ttyS0 for isa-serial)"),
+    flag(
+        'c',
+        "config",
+        Value("FILE"),
+        Means::Config,
+        "read only this file: agent.toml if it ends in .toml, else qemu-ga.conf",
+    ),
+    flag(
+        'm',
+        "method",
+        Value("METHOD"),
+        Means::Method,
+        "transport: virtio-serial (default), isa-serial, unix-listen or vsock-listen",
+    ),
+    flag(
+        'p',
+        "path",
+        Value("PATH"),
+        Means::Path,
+        "device, socket or CID:PORT (default /dev/virtio-ports/org.qemu.guest_agent.0, or /dev/ttyS0 for isa-serial)",
+    ),
     flag('l', "logfile", Value("FILE"), Means::LogFile, "log to this file instead of the journal or stderr"),
-    flag('f', "pidfile", Value("FILE"), Means::PidFile, "with -d: keep the process number in this file (default /var/run/qemu-ga.pid)"),
-    flag('F', "fsfreeze-hook", Attached("HOOK"), Means::Hook, "run this program with 'freeze' and 'thaw' (default /etc/qemu/fsfreeze-hook); attach it: -F/path or --fsfreeze-hook=/path"),
+    flag(
+        'f',
+        "pidfile",
+        Value("FILE"),
+        Means::PidFile,
+        "with -d: keep the process number in this file (default /var/run/qemu-ga.pid)",
+    ),
+    flag(
+        'F',
+        "fsfreeze-hook",
+        Attached("HOOK"),
+        Means::Hook,
+        "run this program with 'freeze' and 'thaw' (default /etc/qemu/fsfreeze-hook); attach it: -F/path or --fsfreeze-hook=/path",
+    ),
     flag('t', "statedir", Value("DIR"), Means::StateDir, "keep state in this folder (default /var/run)"),
     flag('v', "verbose", Nothing, Means::Verbose, "log everything, not only errors"),
     flag('V', "version", Nothing, Means::Version, "print the version"),
     flag('d', "daemonize", Nothing, Means::Daemonize, "go to the background once every channel is open"),
-    flag('b', "block-rpcs", Value("NAMES"), Means::Block, "switch these commands off, separated by commas; 'help' lists all"),
-    flag('a', "allow-rpcs", Value("NAMES"), Means::Allow, "switch all but these off, separated by commas; 'help' lists all"),
-    flag('D', "dump-conf", Nothing, Means::DumpConf, "print the configuration that results from files and options"),
-    flag('r', "retry-path", Nothing, Means::RetryPath, "try again and again to open a channel that is not there or failed"),
+    flag(
+        'b',
+        "block-rpcs",
+        Value("NAMES"),
+        Means::Block,
+        "switch these commands off, separated by commas; 'help' lists all",
+    ),
+    flag(
+        'a',
+        "allow-rpcs",
+        Value("NAMES"),
+        Means::Allow,
+        "switch all but these off, separated by commas; 'help' lists all",
+    ),
+    flag(
+        'D',
+        "dump-conf",
+        Nothing,
+        Means::DumpConf,
+        "print the configuration that results from files and options",
+    ),
+    flag(
+        'r',
+        "retry-path",
+        Nothing,
+        Means::RetryPath,
+        "try again and again to open a channel that is not there or failed",
+    ),
     flag('h', "help", Nothing, Means::Help, "print this"),
     Flag { short: None, long: "blacklist", takes: Value("NAMES"), means: Means::Block, help: "" },
 ];
 
 /// What `waga check` has besides.
-const JSON: Flag =
-    Flag { short: None, long: "json", takes: Nothing, means: Means::Json, help: "print JSON instead of a table" };
+const JSON: Flag = Flag {
+    short: None,
+    long: "json",
+    takes: Nothing,
+    means: Means::Json,
+    help: "print JSON instead of a table",
+};
 
 /// Reads the command line.
 ///
@@ -165,7 +224,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
     };
     let program = program.to_string_lossy();
     let shown = if check { format!("{program} check") } else { program.clone().into_owned() };
-    read(name, &shown, check, args).map_err(|text| format!("{program}: {text}\ntry '{shown} --help' for more information"))
+    read(name, &shown, check, args)
+        .map_err(|text| format!("{program}: {text}\ntry '{shown} --help' for more information"))
 }
 
 fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsString>) -> Result<Wish, String> {
@@ -192,7 +252,9 @@ fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsStrin
             Means::Path => options.path = value.map(PathBuf::from),
             Means::LogFile => options.log_file = value.map(PathBuf::from),
             Means::PidFile => options.pid_file = value.map(PathBuf::from),
-            Means::Hook => options.fsfreeze_hook = Some(value.map_or_else(|| DEFAULT_HOOK.into(), PathBuf::from)),
+            Means::Hook => {
+                options.fsfreeze_hook = Some(value.map_or_else(|| DEFAULT_HOOK.into(), PathBuf::from))
+            }
             Means::StateDir => options.state_dir = value.map(PathBuf::from),
             Means::Verbose => options.verbose = true,
             Means::Daemonize => options.daemonize = true,
@@ -225,7 +287,10 @@ pub(crate) fn names(list: &str) -> Option<Vec<String>> {
 }
 
 fn find_short(letter: char) -> Result<&'static Flag, String> {
-    FLAGS.iter().find(|flag| flag.short == Some(letter)).ok_or_else(|| format!("there is no option -{letter}"))
+    FLAGS
+        .iter()
+        .find(|flag| flag.short == Some(letter))
+        .ok_or_else(|| format!("there is no option -{letter}"))
 }
 
 /// A long name, or a beginning of just one.
@@ -293,7 +358,9 @@ fn help(name: Name, program: &str, check: bool) -> String {
     };
     let files = match name {
         Name::QemuGa => "Configuration: /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.",
-        Name::Waga => "Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then /etc/qemu/qemu-ga.conf (or QGA_CONF).",
+        Name::Waga => {
+            "Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then /etc/qemu/qemu-ga.conf (or QGA_CONF)."
+        }
     };
     // Writing to a string does not fail.
     let _ = writeln!(text, "{files}\n");
@@ -398,7 +465,12 @@ mod tests {
         for line in ["waga -h", "waga check --help", "qemu-ga --help"] {
             let Ok(Wish::Print(help)) = check(line) else { panic!("not printed") };
             for flag in FLAGS {
-                assert_eq!(help.contains(&format!("--{}", flag.long)), !flag.help.is_empty(), "{}", flag.long);
+                assert_eq!(
+                    help.contains(&format!("--{}", flag.long)),
+                    !flag.help.is_empty(),
+                    "{}",
+                    flag.long
+                );
             }
             assert!(help.lines().all(|line| line.len() <= 120), "{help}");
         }

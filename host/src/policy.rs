@@ -106,7 +106,10 @@ impl Rules {
         if let Some(origin) = self.block.get(name) {
             return Some(Reason::Blocked(origin));
         }
-        self.allow.iter().find(|list| !list.names.contains_key(name)).map(|list| Reason::NotAllowed(&list.origin))
+        self.allow
+            .iter()
+            .find(|list| !list.names.contains_key(name))
+            .map(|list| Reason::NotAllowed(&list.origin))
     }
 }
 
@@ -280,7 +283,10 @@ mod tests {
 
     #[test]
     fn an_origin_reads_like_a_compilers_message() {
-        assert_eq!(Origin::place(Path::new("/a"), 3, 7, "[policy] block").to_string(), "/a:3:7: [policy] block");
+        assert_eq!(
+            Origin::place(Path::new("/a"), 3, 7, "[policy] block").to_string(),
+            "/a:3:7: [policy] block"
+        );
         assert_eq!(Origin::line(Path::new("/a"), 3, "block-rpcs").to_string(), "/a:3: block-rpcs");
         assert_eq!(Origin::option("-b").to_string(), "-b");
     }

@@ -11,10 +11,10 @@ use nix::unistd::{Group, User};
 use toml::Spanned;
 use waga_builtins::{Limits, exec, file};
 
+use super::ConfigError;
 use super::channel::{Access, Channel, Method};
 use super::log::{Audit, Target};
-use super::schema::{ChannelTable, ExecTable, File, FileTable, PolicyTable, ProgramTable, RulesTable, Who};
-use super::ConfigError;
+use super::schema::{ChannelTable, File, FileTable, PolicyTable, ProgramTable, RulesTable, Who};
 use crate::nearest::nearest;
 use crate::policy::{AllowList, Names, Origin, Rules};
 
@@ -101,35 +101,56 @@ impl Source<'_> {
     }
 
     /// A word out of a few.
-    fn word<T: Copy>(&self, what: &str, word: &Spanned<String>, known: &[(&str, T)]) -> Result<T, ConfigError> {
+    fn word<T: Copy>(
+        &self,
+        what: &str,
+        word: &Spanned<String>,
+        known: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
         let found = known.iter().find(|(name, _)| name == word.get_ref());
         found.map(|(_, value)| *value).ok_or_else(|| {
             let names = || known.iter().map(|(name, _)| *name);
             let hint = nearest(word.get_ref(), names()).map(|name| format!("; did you mean '{name}'?"));
             let names = names().collect::<Vec<_>>().join(", ");
-            let text = format!("unknown {what} '{}': use one of {names}{}", word.get_ref(), hint.unwrap_or_default());
+            let text = format!(
+                "unknown {what} '{}': use one of {names}{}",
+                word.get_ref(),
+                hint.unwrap_or_default()
+            );
             self.error(&word.span(), text)
         })
     }
 
     fn channel(&self, table: ChannelTable) -> Result<Channel, ConfigError> {
-        let method = self.word("channel method", &table.method, &Method::ALL.map(|method| (method.as_str(), method)))?;
+        let method =
+            self.word("channel method", &table.method, &Method::ALL.map(|method| (method.as_str(), method)))?;
         if method != Method::UnixListen {
             let mode = table.mode.as_ref().map(|mode| (mode.span(), "mode"));
             let owner = table.owner.as_ref().map(|owner| (owner.span(), "owner"));
             let group = table.group.as_ref().map(|group| (group.span(), "group"));
             if let Some((span, key)) = mode.or(owner).or(group) {
-                let text = format!("'{key}' is for unix-listen channels: a {} one makes no file", method.as_str());
+                let text =
+                    format!("'{key}' is for unix-listen channels: a {} one makes no file", method.as_str());
                 return Err(self.error(&span, text));
             }
         }
         let access = Access {
             mode: table.mode.map(|mode| self.mode(&mode)).transpose()?,
-            owner: table.owner.map(|who| self.id("user", &who, |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))).transpose()?,
-            group: table.group.map(|who| self.id("group", &who, |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))).transpose()?,
+            owner: table
+                .owner
+                .map(|who| {
+                    self.id("user", &who, |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
+                })
+                .transpose()?,
+            group: table
+                .group
+                .map(|who| {
+                    self.id("group", &who, |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+                })
+                .transpose()?,
         };
-        let mut channel =
-            Channel::new(method, table.path, access).map_err(|text| self.error(&table.method.span(), text))?;
+        let mut channel = Channel::new(method, table.path, access)
+            .map_err(|text| self.error(&table.method.span(), text))?;
         if let Some(name) = table.name {
             if name.get_ref().is_empty() || name.get_ref().contains(char::is_control) {
                 return Err(self.error(&name.span(), "a channel's name has to be printable"));
@@ -143,7 +164,10 @@ impl Source<'_> {
     fn mode(&self, mode: &Spanned<String>) -> Result<u32, ConfigError> {
         let bits = u32::from_str_radix(mode.get_ref(), 8).ok().filter(|&bits| bits <= 0o777);
         bits.ok_or_else(|| {
-            let text = format!("'{}' is no mode: write permission bits in octal, \"0660\" for example", mode.get_ref());
+            let text = format!(
+                "'{}' is no mode: write permission bits in octal, \"0660\" for example",
+                mode.get_ref()
+            );
             self.error(&mode.span(), text)
         })
     }
@@ -159,12 +183,18 @@ impl Source<'_> {
             Who::Name(name) => match look_up(name) {
                 Ok(Some(id)) => Ok(id),
                 Ok(None) => Err(self.error(&who.span(), format!("there is no {what} '{name}'"))),
-                Err(error) => Err(self.error(&who.span(), format!("cannot look up the {what} '{name}': {error}"))),
+                Err(error) => {
+                    Err(self.error(&who.span(), format!("cannot look up the {what} '{name}': {error}")))
+                }
             },
         }
     }
 
-    fn target(&self, target: Option<Spanned<String>>, file: Option<Spanned<PathBuf>>) -> Result<Target, ConfigError> {
+    fn target(
+        &self,
+        target: Option<Spanned<String>>,
+        file: Option<Spanned<PathBuf>>,
+    ) -> Result<Target, ConfigError> {
         let kinds = [("auto", 0), ("stderr", 1), ("syslog", 2), ("journal", 3), ("file", 4)];
         let kind = target.as_ref().map(|target| self.word("target", target, &kinds)).transpose()?;
         match (kind, file) {
@@ -173,9 +203,10 @@ impl Source<'_> {
             }
             (None | Some(4), Some(file)) => Ok(Target::File(file.into_inner())),
             (Some(_), Some(file)) => Err(self.error(&file.span(), "a file is for target = \"file\" only")),
-            (Some(4), None) => {
-                Err(self.error(&target.map_or(0..0, |target| target.span()), "target = \"file\" needs the key 'file'"))
-            }
+            (Some(4), None) => Err(self.error(
+                &target.map_or(0..0, |target| target.span()),
+                "target = \"file\" needs the key 'file'",
+            )),
             (Some(1), None) => Ok(Target::Stderr),
             (Some(2), None) => Ok(Target::Syslog),
             (Some(3), None) => Ok(Target::Journal),

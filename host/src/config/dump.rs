@@ -9,7 +9,8 @@ use toml::Spanned;
 use super::channel::{Access, Channel, Endpoint};
 use super::log::Target;
 use super::schema::{
-    AuditTable, ChannelTable, DaemonTable, ExecTable, File, FileTable, FreezeTable, LogTable, PolicyTable, RulesTable, StateTable, Who,
+    AuditTable, ChannelTable, DaemonTable, ExecTable, File, FileTable, FreezeTable, LogTable, PolicyTable,
+    RulesTable, StateTable, Who,
 };
 use super::{ConfigError, Resolved};
 use crate::policy::Rules;
@@ -98,7 +99,8 @@ pub(super) fn toml(resolved: &Resolved) -> Result<String, ConfigError> {
         daemon: DaemonTable { daemonize: Some(config.daemonize), pidfile: Some(config.pid_file.clone()) },
         freeze: FreezeTable { hook: config.fsfreeze_hook.clone() },
     };
-    let text = toml::to_string(&file).map_err(|error| ConfigError::new(format!("cannot be written as TOML: {error}")))?;
+    let text = toml::to_string(&file)
+        .map_err(|error| ConfigError::new(format!("cannot be written as TOML: {error}")))?;
     Ok(format!("{remarks}{}", text.trim_end()))
 }
 
@@ -116,7 +118,9 @@ fn merged(tables: &[RulesTable], rules: &Rules, section: &str, remarks: &mut Str
     });
     let mut only = |layers: usize, table: &str| {
         if layers > 1 {
-            *remarks += &format!("# [{section}.{table}]: {layers} files each limit it; no single file can say that, so this one allows nothing.\n");
+            *remarks += &format!(
+                "# [{section}.{table}]: {layers} files each limit it; no single file can say that, so this one allows nothing.\n"
+            );
         }
         layers > 1
     };

@@ -33,14 +33,19 @@ pub(super) fn group(text: &str, wanted: &str) -> Result<Vec<Entry>, Fault> {
         if let Some(rest) = content.strip_prefix('[') {
             match rest.trim_end_matches([' ', '\t']).strip_suffix(']') {
                 Some("") => return fault("a group without a name".into()),
-                Some(name) if !name.contains(['[', ']']) && !name.contains(|c: char| c.is_ascii_control()) => {
+                Some(name)
+                    if !name.contains(['[', ']']) && !name.contains(|c: char| c.is_ascii_control()) =>
+                {
                     current = Some(name);
                     continue;
                 }
                 _ => {}
             }
         }
-        match content.split_once('=').map(|(key, value)| (key.trim_end_matches(|c: char| c.is_ascii_whitespace()), value)) {
+        match content
+            .split_once('=')
+            .map(|(key, value)| (key.trim_end_matches(|c: char| c.is_ascii_whitespace()), value))
+        {
             Some((key, value)) if !key.is_empty() && !key.starts_with('[') => {
                 let Some(group) = current else {
                     return fault("a key before the first [group]".into());
@@ -50,7 +55,12 @@ pub(super) fn group(text: &str, wanted: &str) -> Result<Vec<Entry>, Fault> {
                     entries.push(Entry { line, key: key.to_owned(), raw });
                 }
             }
-            _ => return fault(format!("'{}' is neither a [group] nor key=value nor a # comment", shorten(content))),
+            _ => {
+                return fault(format!(
+                    "'{}' is neither a [group] nor key=value nor a # comment",
+                    shorten(content)
+                ));
+            }
         }
     }
     Ok(entries)
@@ -145,8 +155,12 @@ mod tests {
 
     #[test]
     fn truths_have_four_spellings() {
-        let truth = |value: &str| group(&format!("[general]\na={value}\n"), "general").unwrap()[0].boolean().ok();
-        assert_eq!(["true", "1 ", "false\t", "0"].map(truth), [Some(true), Some(true), Some(false), Some(false)]);
+        let truth =
+            |value: &str| group(&format!("[general]\na={value}\n"), "general").unwrap()[0].boolean().ok();
+        assert_eq!(
+            ["true", "1 ", "false\t", "0"].map(truth),
+            [Some(true), Some(true), Some(false), Some(false)]
+        );
         assert_eq!(["", "yes", "TRUE", "2", "true # c"].map(truth), [None; 5]);
     }
 

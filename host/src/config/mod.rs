@@ -169,7 +169,9 @@ impl Sources {
     fn add_ours(&mut self, path: &Path, wanted: bool) -> Result<(), ConfigError> {
         match trust::read(path)? {
             Some(text) => self.ours.push(agent_toml::parse(&text, path)?),
-            None if wanted => return Err(ConfigError::new(format!("{}: there is no such file", path.display()))),
+            None if wanted => {
+                return Err(ConfigError::new(format!("{}: there is no such file", path.display())));
+            }
             None => return Ok(()),
         }
         self.files.push(path.to_owned());
@@ -197,7 +199,9 @@ impl Sources {
     fn add_qemu_gas(&mut self, path: &Path, wanted: bool) -> Result<(), ConfigError> {
         match trust::read_any(path)? {
             Some(text) => self.qemu_ga = qemu_ga_conf::parse(&text, path)?,
-            None if wanted => return Err(ConfigError::new(format!("{}: there is no such file", path.display()))),
+            None if wanted => {
+                return Err(ConfigError::new(format!("{}: there is no such file", path.display())));
+            }
             None => return Ok(()),
         }
         self.files.push(path.to_owned());
@@ -280,7 +284,10 @@ fn qemu_gas_channel(options: &Options) -> Result<Channel, ConfigError> {
         let known = Method::ALL.map(Method::as_str);
         let hint = crate::nearest::nearest(name, known).map(|known| format!("; did you mean '{known}'?"));
         let known = known.join(", ");
-        ConfigError::new(format!("unknown channel method '{name}': use one of {known}{}", hint.unwrap_or_default()))
+        ConfigError::new(format!(
+            "unknown channel method '{name}': use one of {known}{}",
+            hint.unwrap_or_default()
+        ))
     })?;
     Channel::new(method, options.path.clone(), Access::default()).map_err(ConfigError)
 }
@@ -328,7 +335,10 @@ fn is_a_channel(name: &str, origin: &Origin, channels: &[Channel]) -> Result<(),
         return Ok(());
     }
     let hint = crate::nearest::nearest(name, known).map(|known| format!("; did you mean '{known}'?"));
-    Err(ConfigError::new(format!("{origin}: there is no [[channel]] with name = \"{name}\"{}", hint.unwrap_or_default())))
+    Err(ConfigError::new(format!(
+        "{origin}: there is no [[channel]] with name = \"{name}\"{}",
+        hint.unwrap_or_default()
+    )))
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ pub(super) struct Said {
 
 /// Reads the text of a file.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Said, ConfigError> {
-    let failed = |fault: Fault| ConfigError::new(format!("{}:{}: {}", path.display(), fault.line, fault.text));
+    let failed =
+        |fault: Fault| ConfigError::new(format!("{}:{}: {}", path.display(), fault.line, fault.text));
     let mut said = Said::default();
     for entry in key_file::group(text, "general").map_err(failed)? {
         record(&mut said, &entry, path).map_err(failed)?;
@@ -72,7 +73,10 @@ mod tests {
 
     fn check(text: &str) -> Result<Options, String> {
         let said = parse(text, Path::new("q.conf")).map_err(|error| error.to_string())?;
-        assert_eq!((said.block.len(), said.allow.len()), (said.options.block.len(), said.options.allow.len()));
+        assert_eq!(
+            (said.block.len(), said.allow.len()),
+            (said.options.block.len(), said.options.allow.len())
+        );
         Ok(said.options)
     }
 
@@ -103,6 +107,9 @@ mod tests {
     fn the_last_one_counts_and_old_spellings_do() {
         let options = check("[general]\nblock-rpcs=a\nblacklist=b\nallow-rpcs=c\nallow-rpcs=\n").unwrap();
         assert_eq!((options.block, options.allow), (vec![vec!["b".to_owned()]], vec![]));
-        assert_eq!(check("[general]\nverbose=maybe\n").unwrap_err(), "q.conf:2: the value of 'verbose' has to be true, false, 1 or 0");
+        assert_eq!(
+            check("[general]\nverbose=maybe\n").unwrap_err(),
+            "q.conf:2: the value of 'verbose' has to be true, false, 1 or 0"
+        );
     }
 }
