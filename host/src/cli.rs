@@ -253,7 +253,7 @@ fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsStrin
             Means::LogFile => options.log_file = value.map(PathBuf::from),
             Means::PidFile => options.pid_file = value.map(PathBuf::from),
             Means::Hook => {
-                options.fsfreeze_hook = Some(value.map_or_else(|| DEFAULT_HOOK.into(), PathBuf::from))
+                options.fsfreeze_hook = Some(value.map_or_else(|| DEFAULT_HOOK.into(), PathBuf::from));
             }
             Means::StateDir => options.state_dir = value.map(PathBuf::from),
             Means::Verbose => options.verbose = true,
@@ -280,10 +280,10 @@ fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsStrin
     })
 }
 
-/// The names of one list, separated by commas; as with qemu-ga, a list without a name is no list.
+/// The names of one list, separated by commas. As with qemu-ga an empty list is none, and an empty name is one that no command has: `-a ,`
+/// allows nothing.
 pub(crate) fn names(list: &str) -> Option<Vec<String>> {
-    let names: Vec<String> = list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    (!names.is_empty()).then_some(names)
+    (!list.is_empty()).then(|| list.split(',').map(str::to_owned).collect())
 }
 
 fn find_short(letter: char) -> Result<&'static Flag, String> {
@@ -419,7 +419,7 @@ mod tests {
         );
         assert_eq!(short, long);
         let loose = cli(
-            "qemu-ga --meth=unix-listen stray --path s --state d --log log word --pid pid --verb --daemon --retry --fs --block a,,b, \
+            "qemu-ga --meth=unix-listen stray --path s --state d --log log word --pid pid --verb --daemon --retry --fs --block a,b \
              --black c --allow d --conf f -- -v",
         );
         assert_eq!(loose.options, long.options);
@@ -427,8 +427,8 @@ mod tests {
         assert_eq!(options.block, [vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]]);
         assert_eq!(options.fsfreeze_hook.as_deref(), Some(Path::new(DEFAULT_HOOK)));
         assert!(options.verbose && options.daemonize && options.retry_path);
-        let options = cli("waga -a , -b , -vdrp/x -F/y --fsfreeze-hook=/z").options;
-        assert_eq!((options.allow.len(), options.block.len()), (0, 0));
+        let options = cli("waga -a  -b , -vdrp/x -F/y --fsfreeze-hook=/z").options;
+        assert_eq!((options.allow.len(), options.block.len()), (0, 1));
         assert_eq!((options.path, options.fsfreeze_hook), (Some("/x".into()), Some("/z".into())));
         assert!(options.verbose && options.daemonize && options.retry_path);
         // What stands after an option that takes a value is its value, whatever it looks like.

@@ -12,6 +12,7 @@
 mod agent;
 mod channel;
 mod clients;
+mod daemon;
 mod exec;
 mod exec_bounds;
 mod faults;
@@ -21,6 +22,7 @@ mod grammar;
 mod info;
 mod limits;
 mod network;
+mod options;
 mod parity;
 mod policy;
 mod process;

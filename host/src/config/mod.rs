@@ -301,7 +301,7 @@ fn qemu_gas_rules(conf: &Options, block: &[Origin], allow: &[Origin], line: &Opt
         let mut first = None;
         for (list, origin) in lists {
             first.get_or_insert_with(|| origin.clone());
-            for name in list {
+            for name in list.iter().filter(|name| !name.is_empty()) {
                 names.entry(name.clone()).or_insert_with(|| origin.clone());
             }
         }
