@@ -21,6 +21,7 @@ mod file_state;
 mod grammar;
 mod info;
 mod limits;
+mod limits_of_policy;
 mod network;
 mod options;
 mod parity;
