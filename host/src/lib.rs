@@ -38,13 +38,15 @@ pub fn run() -> ExitCode {
         log::start(&config.log).map_err(|error| error.to_string())?;
         Ok(config)
     });
-    match started.and_then(|config| daemon::run(config).map_err(|error| error.to_string())) {
+    let ended = started.and_then(|config| daemon::run(config).map_err(|error| error.to_string()));
+    log::end();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => fail(&text),
     }
 }
 
 fn fail(text: &str) -> ExitCode {
-    eprintln!("{text}");
+    log::say(text);
     ExitCode::FAILURE
 }
