@@ -11,6 +11,7 @@ use smol::future::FutureExt;
 use smol::{Async, Executor};
 use waga_builtins::Settings;
 
+use crate::audit::Audit;
 use crate::channel::{self, House};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
@@ -25,7 +26,9 @@ pub(crate) fn run(config: Config) -> io::Result<()> {
     let signals = Signals::new()?;
     let executor: Arc<Executor<'static>> = Arc::default();
     let settings = Settings { state_dir: config.state_dir };
+    let audit = config.audit.as_ref().map(Audit::start).transpose()?;
     let dispatcher = Dispatcher::new(Registry::builtins(), config.policy, &settings, executor.clone());
+    let dispatcher = dispatcher.audited(audit);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
     let house = House { dispatcher, budget: Arc::default(), executor: executor.clone(), failed };

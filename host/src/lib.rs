@@ -3,6 +3,7 @@
 //! A request takes six hops: `channel` (bytes) → `wire` (framing, request) → `dispatch` (lookup, policy, one call site) → `registry`
 //! (name → provider) → a command of `waga-builtins` → `wire` (one reply line).
 
+pub mod audit;
 pub mod channel;
 pub mod cli;
 pub mod config;

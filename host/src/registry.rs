@@ -47,6 +47,23 @@ impl Slot {
     pub fn call<'a>(&'a self, cx: &'a Context, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
         self.chain[0].call(cx, arguments)
     }
+
+    /// The names of its arguments, by the schema.
+    pub fn arguments(&self) -> &'static [&'static str] {
+        self.builtin().map(|builtin| (builtin.arguments)()).unwrap_or_default()
+    }
+
+    /// The arguments whose values may be written down.
+    pub fn audited(&self) -> &'static [&'static str] {
+        self.builtin().map(|builtin| builtin.audited).unwrap_or_default()
+    }
+
+    /// The agent's own command of this name, whoever stands before it.
+    fn builtin(&self) -> Option<&'static Builtin> {
+        self.chain.iter().rev().find_map(|provider| match provider {
+            Provider::Builtin(builtin) => Some(*builtin),
+        })
+    }
 }
 
 /// Every command there is.

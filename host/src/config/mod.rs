@@ -58,8 +58,16 @@ struct File {
     policy: FilePolicy,
     #[serde(default)]
     log: FileLog,
+    audit: Option<FileLines>,
     #[serde(default)]
     state: FileState,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileLines {
+    file: Option<PathBuf>,
+    target: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +89,7 @@ struct FilePolicy {
 #[serde(deny_unknown_fields)]
 struct FileLog {
     file: Option<PathBuf>,
+    target: Option<String>,
     #[serde(default)]
     verbose: bool,
 }
@@ -137,15 +146,25 @@ impl Config {
             (file, cli) => file.or(cli),
         };
         let block = [file.policy.block, cli.block].concat();
+        let target = |file: Option<PathBuf>, target: Option<String>| match (file, target.as_deref()) {
+            (Some(path), None | Some("file")) => Ok(Target::File(path)),
+            (None, None | Some("auto")) => Ok(Target::Auto),
+            (None, Some("stderr")) => Ok(Target::Stderr),
+            (None, Some("syslog")) => Ok(Target::Syslog),
+            (None, Some("journal")) => Ok(Target::Journal),
+            (_, Some(name)) => Err(ConfigError(format!("unknown target '{name}', or one with a file too"))),
+        };
+        let audit = file.audit.map(|audit| target(audit.file, audit.target)).transpose()?;
+        let log_target = match cli.log_file {
+            Some(path) => Target::File(path),
+            None => target(file.log.file, file.log.target)?,
+        };
         Ok(Self {
             channels,
             policy: Policy::new(allow, block),
             state_dir: cli.state_dir.or(file.state.dir).unwrap_or_else(|| "/var/run".into()),
-            log: Log {
-                target: cli.log_file.or(file.log.file).map_or(Target::Auto, Target::File),
-                verbose: cli.verbose || file.log.verbose,
-            },
-            audit: None,
+            log: Log { target: log_target, verbose: cli.verbose || file.log.verbose },
+            audit: audit.map(|target| Audit { target }),
             retry_path: false,
         })
     }
