@@ -150,3 +150,7 @@ impl Dispatcher {
         Line::begin(self.audit.as_ref(), caller).end(outcome);
     }
 }
+
+#[cfg(test)]
+#[path = "dispatch_tests.rs"]
+mod tests;

@@ -60,9 +60,9 @@ impl Slot {
 
     /// The agent's own command of this name, whoever stands before it.
     fn builtin(&self) -> Option<&'static Builtin> {
-        self.chain.iter().rev().find_map(|provider| match provider {
-            Provider::Builtin(builtin) => Some(*builtin),
-        })
+        match self.chain.last()? {
+            Provider::Builtin(builtin) => Some(builtin),
+        }
     }
 }
 
@@ -76,6 +76,11 @@ pub struct Registry {
 impl Registry {
     /// The agent's own commands.
     pub fn builtins() -> Self {
+        Self::of(FAMILIES.iter().copied().flatten())
+    }
+
+    /// These commands.
+    pub(crate) fn of(builtins: impl Iterator<Item = &'static Builtin>) -> Self {
         let slot = |builtin: &'static Builtin| Slot {
             name: builtin.name.into(),
             flags: Flags {
@@ -85,7 +90,7 @@ impl Registry {
             },
             chain: vec![Provider::Builtin(builtin)],
         };
-        let slots: Vec<Slot> = FAMILIES.iter().copied().flatten().map(slot).collect();
+        let slots: Vec<Slot> = builtins.map(slot).collect();
         let places = slots.iter().enumerate().map(|(place, slot)| (slot.name.clone(), place)).collect();
         Self { slots, places }
     }

@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod audit;
 mod channel;
 mod clients;
 mod exec;
@@ -20,11 +21,13 @@ mod file_state;
 mod grammar;
 mod info;
 mod limits;
+mod logs;
 mod network;
 mod parity;
 mod policy;
 mod process;
 mod requests;
+mod secrets;
 mod stalls;
 mod storage;
 mod table;

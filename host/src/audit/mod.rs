@@ -101,6 +101,11 @@ impl Audit {
     pub fn start(config: &config::Audit) -> io::Result<Self> {
         Ok(Self { output: log::audit(config)? })
     }
+
+    #[cfg(test)]
+    pub(crate) fn to(output: Output) -> Self {
+        Self { output }
+    }
 }
 
 /// The line of one request: begun when the request came, written when its result is known or it is dropped. Nothing without an audit.

@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+#[cfg(test)]
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -221,16 +223,17 @@ impl Output {
     }
 
     fn stderr(kind: Kind, files: &'static Writer) -> io::Result<Self> {
-        Self::over(io::stderr().as_fd().try_clone_to_owned()?, kind, files)
-    }
-
-    /// Lines for a descriptor that is open already: a file goes the way of files.
-    pub(super) fn over(fd: OwnedFd, kind: Kind, files: &'static Writer) -> io::Result<Self> {
-        let file = File::from(fd);
+        let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         if file.metadata()?.is_file() {
             return Ok(Self { kind, way: Way::File(files, files.add(file, None, kind)) });
         }
         Ok(Self::direct(kind, Sink::Stream(Stream::over(file))))
+    }
+
+    /// Lines for a descriptor that is open already, and no file's.
+    #[cfg(test)]
+    pub(crate) fn over(fd: impl Into<OwnedFd>, kind: Kind) -> Self {
+        Self::direct(kind, Sink::Stream(Stream::over(fd.into().into())))
     }
 
     /// Puts a line there, or counts that it was lost. Never waits for whoever takes it.
