@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde_json::json;
-use waga_tests::agent::Program;
+use waga_tests::agent::{Agent, Program};
 use waga_tests::client::{Client, PATIENCE};
 
 use crate::program;
@@ -146,21 +147,48 @@ fn a_full_disk_stops_nobody() {
     agent.stop();
 }
 
-/// Every thread that an idle agent has is asleep for good: the log's too.
+/// The signal that comes with it is blocked wherever something is written.
 #[test]
-fn a_log_file_has_one_thread_that_sleeps() {
+fn a_file_at_its_size_limit_stops_nobody() {
     let Some(program) = Some(program()).filter(Program::is_waga) else { return };
-    let agent = program.agent();
-    agent.client().run("guest-ping", json!({})).unwrap();
-    let threads = || {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("agent.toml"), "[audit]\nfile = \"audit\"\n").unwrap();
+    let mut command = Command::new("sh");
+    // In units of 512 bytes, or of 1,024.
+    command.args(["-c", "ulimit -f 8; exec \"$@\"", "sh"]).arg(program.path());
+    command.args(["-v", "-m", "unix-listen", "-p", "sock", "-t", ".", "-l", "log", "-c", "agent.toml"]);
+    command.current_dir(&dir).stdin(Stdio::null()).stdout(Stdio::null());
+    let agent = Raw { child: command.spawn().unwrap(), dir };
+    agent.ping(1000);
+    for file in ["log", "audit"] {
+        let length = || fs::metadata(agent.dir.path().join(file)).unwrap().len();
+        let until = Instant::now() + PATIENCE;
+        while ![8 << 9, 8 << 10].contains(&length()) {
+            assert!(Instant::now() < until, "{file}: {}", length());
+            std::thread::yield_now();
+        }
+    }
+    agent.stop();
+}
+
+/// It comes with the first line, and takes no signal from the main thread.
+#[test]
+fn files_of_log_and_audit_have_one_thread() {
+    let Some(program) = Some(program()).filter(Program::is_waga) else { return };
+    let setup = program.setup();
+    let config = setup.dir().join("agent.toml");
+    fs::write(&config, "[audit]\nfile = \"audit\"\n").unwrap();
+    let agent = setup.options(["-c".into(), config]).start();
+    let threads = |agent: &Agent| {
         let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap();
-        tasks
-            .map(|task| task.unwrap().path())
-            .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "log\n"))
-            .collect::<Vec<_>>()
+        let paths = tasks.map(|task| task.unwrap().path());
+        let named = |name: &str| name == "log\n";
+        paths.filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| named(&name))).collect()
     };
-    let [thread] = &threads()[..] else { panic!("{:?}", threads()) };
-    // It takes no signal from the main thread.
+    agent.client().run("guest-ping", json!({})).unwrap();
+    agent.until("the log's thread", |agent| !Vec::<PathBuf>::is_empty(&threads(agent)));
+    agent.client().run("guest-ping", json!({})).unwrap();
+    let [thread] = &threads(&agent)[..] else { panic!("{:?}", threads(&agent)) };
     let status = fs::read_to_string(thread.join("status")).unwrap();
     let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
     let blocked = u64::from_str_radix(blocked, 16).unwrap();

@@ -10,6 +10,7 @@ mod socket;
 mod stream;
 mod writer;
 
+use std::any::Any;
 use std::io;
 
 use tracing::level_filters::LevelFilter;
@@ -34,13 +35,18 @@ pub(crate) fn start(config: &config::Log) -> io::Result<()> {
     let output = Output::open(&config.target, Kind::Log, &FILES)?;
     let log = Log { output, most: if config.verbose { Level::TRACE } else { Level::ERROR } };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)?;
+    // Rust's own would tell everything, and wait for whoever reads standard error.
     std::panic::set_hook(Box::new(|panic| {
-        // A text with values in it may quote an argument (that of a slice cut amid a character does); a plain one is the program's own.
-        let text = panic.payload().downcast_ref::<&str>().copied().unwrap_or("(its text is not told)");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(text, place, "panicked");
+        tracing::error!(text = harmless(panic.payload()), place, "panicked");
     }));
     Ok(())
+}
+
+/// What a panic says, if that is the program's own text. One with values in it may quote an argument: that of a string cut amid a
+/// character does.
+fn harmless(payload: &(dyn Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(not told: it may quote an argument)")
 }
 
 /// Opens what takes audit lines.

@@ -97,3 +97,64 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    fn is_shared_flag_set(file: &impl std::os::fd::AsFd) -> bool {
+        rustix::fs::fcntl_getfl(file).unwrap().contains(OFlags::NONBLOCK)
+    }
+
+    #[test]
+    fn a_full_pipe_is_not_waited_for_and_stays_as_others_have_it() {
+        for asked in [false, true] {
+            let (mut reader, writer) = std::io::pipe().unwrap();
+            let (ours, theirs) = (File::from(OwnedFd::from(writer.try_clone().unwrap())), writer);
+            let mut stream =
+                if asked { Stream { file: ours, way: Way::Asked, torn: false } } else { Stream::over(ours) };
+            assert_eq!(matches!(stream.way, Way::Asked), asked);
+            let line = [&[b'x'; 4094][..], b"\n"].concat();
+            let mut taken = 0;
+            while stream.send(&line).is_ok() {
+                taken += 1;
+            }
+            assert!(taken > 0 && !is_shared_flag_set(&theirs));
+            let mut read = vec![0; line.len() * taken];
+            reader.read_exact(&mut read).unwrap();
+            assert_eq!(read, line.repeat(taken));
+            stream.send(b"after\n").unwrap();
+            drop((stream, theirs));
+            let mut rest = String::new();
+            reader.read_to_string(&mut rest).unwrap();
+            assert_eq!(rest, "after\n");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_not_waited_for_and_no_line_runs_into_another() {
+        let (mut reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let theirs = writer.try_clone().unwrap();
+        let mut stream = Stream::over(OwnedFd::from(writer).into());
+        let line = format!("{}\n", "x".repeat(3000));
+        while stream.send(line.as_bytes()).is_ok() {}
+        assert!(!is_shared_flag_set(&theirs));
+        reader.read_exact(&mut vec![0; 64 << 10]).unwrap();
+        stream.send(b"after\n").unwrap();
+        drop((stream, theirs));
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("\nafter\n"));
+    }
+
+    #[test]
+    fn who_left_is_an_error_and_no_signal() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut stream = Stream::over(OwnedFd::from(writer).into());
+        drop(reader);
+        assert_eq!(stream.send(b"x\n").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

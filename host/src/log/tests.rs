@@ -47,3 +47,16 @@ fn holding_and_reopening_have_their_names() {
     reopen();
     end();
 }
+
+#[test]
+fn a_panic_is_told_without_the_values_in_it() {
+    fn told(work: impl FnOnce() + std::panic::UnwindSafe) -> &'static str {
+        harmless(&*std::panic::catch_unwind(work).unwrap_err())
+    }
+    assert_eq!(told(|| panic!("plain")), "plain");
+    let secret = String::from("secrét");
+    let cut = secret.clone();
+    for text in [told(|| panic!("{secret}")), told(move || drop(cut[..5].to_owned()))] {
+        assert!(text.starts_with("(not told"), "{text}");
+    }
+}
