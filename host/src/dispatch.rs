@@ -8,10 +8,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use smol::Executor;
 use smol::future::FutureExt;
-use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, Limits, Settings};
+use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, Settings};
 
 use crate::audit::{Audit, By, Line, Outcome};
-use crate::policy::{Policy, Verdict};
+use crate::policy::{Policy, Reason};
 use crate::registry::Registry;
 use crate::wire::{Request, Response};
 
@@ -20,8 +20,6 @@ use crate::wire::{Request, Response};
 pub struct Dispatcher {
     current: Arc<Current>,
     agent: Arc<Agent>,
-    /// What callers may do within commands.
-    limits: Arc<Limits>,
     audit: Option<Audit>,
 }
 
@@ -54,7 +52,7 @@ impl Catalogue for Listing {
     fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo> {
         let current = self.0.get();
         let info = |slot: &crate::registry::Slot| CommandInfo {
-            enabled: current.policy.verdict(slot, caller, frozen) == Verdict::Allowed,
+            enabled: current.policy.verdict(slot, caller, frozen).is_allowed(),
             name: slot.name.clone(),
             success_response: slot.flags.replies,
         };
@@ -73,7 +71,7 @@ impl Dispatcher {
         let commands = Commands { registry: Arc::new(registry), policy };
         let current = Arc::new(Current(RwLock::new(Arc::new(commands))));
         let agent = Agent::new(settings, Box::new(Listing(current.clone())), executor);
-        Self { current, agent: Arc::new(agent), limits: Arc::default(), audit: None }
+        Self { current, agent: Arc::new(agent), audit: None }
     }
 
     /// Writes a line for each request from here on, if there is an audit.
@@ -108,16 +106,17 @@ impl Dispatcher {
             return Some(Response::error(id, Error::not_found(desc)));
         };
         let frozen = self.agent.freeze.is_frozen();
-        if current.policy.verdict(slot, caller, frozen) == Verdict::Disabled {
-            let always = current.policy.verdict(slot, caller, false) == Verdict::Disabled;
-            let by = if always { By::Policy } else { By::Frozen };
+        let verdict = current.policy.verdict(slot, caller, frozen);
+        if !verdict.is_allowed() {
+            let by = if matches!(verdict.reason, Reason::Frozen) { By::Frozen } else { By::Policy };
             line.end(Outcome::Refused(by, ErrorClass::CommandNotFound));
             tracing::info!(command, channel = &**caller.channel(), "refused");
             let desc = format!("Command {command} has been disabled: the command is not allowed");
             return Some(Response::error(id, Error::not_found(desc)));
         }
         tracing::debug!(command, channel = &**caller.channel(), "called");
-        let cx = Context { agent: self.agent.clone(), caller: caller.clone(), limits: self.limits.clone() };
+        let cx =
+            Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
         let ended = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
         line.end(match &ended {
             Ok(Ok(_)) => Outcome::Ok,

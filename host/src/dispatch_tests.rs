@@ -8,6 +8,7 @@ use waga_builtins::{Builtin, Command, Empty, Result};
 use super::*;
 use crate::audit::Audit;
 use crate::log;
+use crate::policy::{AllowList, Names, Origin, Rules};
 use crate::wire::{Event, Framer};
 
 struct Panics;
@@ -84,6 +85,7 @@ fn how_a_command_ended_is_told() {
     assert_eq!(line("test-hangs", all()), r#""abandoned""#);
     assert_eq!(line("test-refuses", all()), r#""refused", "by": "limits", "class": "GenericError""#);
     assert_eq!(line("test-no-such", all()), r#""unknown", "class": "CommandNotFound""#);
-    let none = Policy::new(Some(Vec::new()), Vec::new());
+    let none = AllowList { names: Names::default(), origin: Origin::option("-a") };
+    let none = Policy::new(Rules { allow: vec![none], ..Rules::default() }, []);
     assert_eq!(line("test-hangs", none), r#""refused", "by": "policy", "class": "CommandNotFound""#);
 }

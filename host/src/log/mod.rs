@@ -60,7 +60,6 @@ pub(crate) fn audit(config: &config::Audit) -> io::Result<Output> {
 /// Opens log and audit files anew by their paths, for whoever rotates them. Returns at once: the thread of the files does it.
 ///
 /// A file that cannot be opened is logged, and the old one stays.
-#[cfg_attr(not(test), expect(dead_code, reason = "the daemon calls it at SIGHUP"))]
 pub(crate) fn reopen() {
     FILES.reopen();
 }
