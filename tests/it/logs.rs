@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use waga_tests::agent::{Agent, Program};
 use waga_tests::client::{Client, PATIENCE};
@@ -50,7 +51,7 @@ impl Raw {
 
     fn stop(mut self) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
         assert!(self.child.wait().unwrap().success());
     }
 }
@@ -145,6 +146,43 @@ fn a_full_disk_stops_nobody() {
         client.run("guest-sync", json!({"id": id})).unwrap();
     }
     agent.stop();
+}
+
+/// As logrotate does it, without a restart.
+#[test]
+fn a_hangup_opens_log_and_audit_anew() {
+    let Some(program) = Some(program()).filter(Program::is_waga) else { return };
+    let setup = program.setup();
+    let config = setup.dir().join("agent.toml");
+    fs::write(&config, "[audit]\nfile = \"audit\"\n").unwrap();
+    let agent = setup.options(["-c".into(), config]).start();
+    let file = |agent: &Agent, name: &str| fs::read_to_string(agent.dir().join(name)).unwrap_or_default();
+    agent.client().run("guest-ping", json!({})).unwrap();
+    agent.until("the audit", |agent| file(agent, "audit").contains("guest-ping"));
+    for name in ["log", "audit"] {
+        fs::rename(agent.dir().join(name), agent.dir().join(format!("{name}.1"))).unwrap();
+    }
+    agent.signal(Signal::SIGHUP);
+    agent.until("new files", |agent| agent.dir().join("log").exists() && agent.dir().join("audit").exists());
+    agent.client().run("guest-get-time", json!({})).unwrap();
+    agent.until("new lines", |agent| {
+        file(agent, "audit").contains("guest-get-time") && file(agent, "log").contains("guest-get-time")
+    });
+    assert!(
+        !file(&agent, "audit.1").contains("guest-get-time") && file(&agent, "log.1").contains("guest-ping")
+    );
+    // No way to the new files: the old ones go on, and say so.
+    agent.until("the reload's end", |agent| file(agent, "log").contains("reloaded"));
+    for name in ["log", "audit"] {
+        fs::rename(agent.dir().join(name), agent.dir().join(format!("{name}.2"))).unwrap();
+        fs::create_dir(agent.dir().join(name)).unwrap();
+    }
+    agent.signal(Signal::SIGHUP);
+    agent.until("an error each", |agent| {
+        file(agent, "log.2").matches("cannot open the file anew").count() == 2
+    });
+    agent.client().run("guest-info", json!({})).unwrap();
+    agent.until("lines in the old files", |agent| file(agent, "audit.2").contains("guest-info"));
 }
 
 /// The signal that comes with it is blocked wherever something is written.
