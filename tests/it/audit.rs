@@ -11,9 +11,14 @@ use crate::program;
 
 /// An agent with an audit file, set up further; none when the original is under test.
 fn audited(more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
+    configured("", more)
+}
+
+/// The same, with more in its configuration.
+fn configured(tables: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
     let setup = Some(program()).filter(Program::is_waga)?.setup();
     let config = setup.dir().join("agent.toml");
-    fs::write(&config, format!("[audit]\nfile = {:?}\n", setup.dir().join("audit"))).unwrap();
+    fs::write(&config, format!("[audit]\nfile = {:?}\n{tables}", setup.dir().join("audit"))).unwrap();
     Some(more(setup.options(["-c".into(), config])).start())
 }
 
@@ -89,6 +94,15 @@ fn each_request_is_a_line_with_its_outcome() {
     assert_eq!(lines(&agent, expected.len()), expected);
     let text = fs::read_to_string(file(&agent)).unwrap();
     assert!(!text.to_lowercase().contains("secret") && !text.contains("c2VjcmV0"), "{text}");
+}
+
+#[test]
+fn what_is_refused_within_a_command_is_told_so() {
+    let rules = "[policy.exec]\nallow = [{ program = \"/usr/bin/uptime\" }]\n";
+    let Some(agent) = configured(rules, |setup| setup) else { return };
+    agent.client().refused("guest-exec", json!({"path": "/bin/ls", "arg": ["secret"]})).unwrap();
+    let expected = json!({"command": "guest-exec", "arguments": ["path", "arg"], "values": {"path": "/bin/ls"}, "outcome": "refused", "by": "limits", "class": "GenericError"});
+    assert_eq!(lines(&agent, 1), [expected]);
 }
 
 /// A member stands where it stands in every line, for whoever reads them by eye.
