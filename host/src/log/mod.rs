@@ -66,11 +66,13 @@ pub(crate) fn reopen() {
 
 /// Holds back what is for files, in bounded memory, or lets it go: while filesystems are frozen none is written to.
 ///
-/// Returns at once; a write that has begun goes on, which delays no freeze. Journal, syslog and a standard error that is no file are not
-/// held back: they do not wait.
+/// Holding waits for a write that has begun, at most for a second, so it belongs on a thread that may wait; `false` if that write hangs.
+/// (One that a freeze catches cannot even be killed, and would keep the port from the agent's successor, which is to thaw.) Letting go
+/// waits for nothing. Journal, syslog and a standard error that is no file are not held back: they do not wait.
 #[cfg_attr(not(test), expect(dead_code, reason = "what freezes filesystems calls it"))]
-pub(crate) fn hold(held: bool) {
-    FILES.hold(held);
+#[must_use = "a write that hangs would be frozen"]
+pub(crate) fn hold(held: bool) -> bool {
+    FILES.hold(held, writer::LAST)
 }
 
 /// Waits until files have what was logged, at most for a second: for the end of the program.

@@ -122,12 +122,15 @@ impl Writer {
     }
 
     /// See [`super::hold`].
-    pub(super) fn hold(&'static self, held: bool) {
+    pub(super) fn hold(&'static self, held: bool, limit: Duration) -> bool {
         let mut state = self.lock();
         state.held = held;
         if !held {
             self.wake(&mut state);
+            return true;
         }
+        let busy = |state: &mut State| state.held && state.writing;
+        self.done.wait_timeout_while(state, limit, busy).is_ok_and(|(_, waited)| !waited.timed_out())
     }
 
     /// Waits until nothing waits any more, but not for what is held back, and not for long.
@@ -139,7 +142,7 @@ impl Writer {
 
     /// Sees to it that the thread looks at what there is.
     fn wake(&'static self, state: &mut State) {
-        if state.idle {
+        if state.idle && !state.held {
             state.idle = false;
             self.work.notify_one();
         } else if !state.started {
@@ -198,13 +201,13 @@ impl Writer {
                     queue.waiting = lines;
                 }
             } else {
-                self.done.notify_all();
                 state = self.rest(state);
             }
         }
     }
 
     fn rest<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.done.notify_all();
         state.idle = true;
         let mut state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         state.idle = false;

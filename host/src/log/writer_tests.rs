@@ -63,7 +63,7 @@ fn a_file_that_hangs_holds_up_nobody_and_keeps_the_oldest() {
 #[test]
 fn bytes_are_bounded_too() {
     let files = writer();
-    files.hold(true);
+    assert!(files.hold(true, LAST));
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let place = files.add(open(&path).unwrap(), Some(path.clone()), Kind::Audit);
@@ -72,7 +72,7 @@ fn bytes_are_bounded_too() {
         files.put(place, line.as_bytes());
     }
     assert!(files.lock().queues[place].waiting.len() <= BYTES);
-    files.hold(false);
+    files.hold(false, LAST);
     files.flush(LAST);
     let kept = BYTES / line.len();
     let found = text(&path);
@@ -88,7 +88,7 @@ fn what_is_held_waits_and_goes_in_order() {
     let place = files.add(open(&path).unwrap(), Some(path.clone()), Kind::Log);
     files.put(place, b"before\n");
     files.flush(LAST);
-    files.hold(true);
+    assert!(files.hold(true, LAST));
     files.put(place, b"1\n");
     files.reopen();
     files.put(place, b"2\n");
@@ -98,14 +98,31 @@ fn what_is_held_waits_and_goes_in_order() {
     assert!(start.elapsed() < Duration::from_secs(50));
     until("it rests", || files.lock().idle);
     assert_eq!(text(&path), "before\n");
-    files.hold(false);
+    files.hold(false, LAST);
     files.flush(LAST);
     assert_eq!(text(&path), "before\n1\n2\n");
     // Twice is once.
-    files.hold(false);
+    files.hold(false, LAST);
     files.put(place, b"3\n");
     files.flush(LAST);
     assert_eq!(text(&path), "before\n1\n2\n3\n");
+}
+
+#[test]
+fn a_write_that_has_begun_is_waited_for() {
+    let files = writer();
+    let (mut reader, pipe) = std::io::pipe().unwrap();
+    nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let place = piped(files, pipe);
+    files.put(place, format!("{}\n", "x".repeat(8000)).as_bytes());
+    until("it hangs", || files.lock().writing);
+    assert!(!files.hold(true, Duration::from_millis(20)));
+    std::thread::scope(|scope| {
+        let held = scope.spawn(|| files.hold(true, Duration::from_secs(20)));
+        reader.read_exact(&mut vec![0; 8001]).unwrap();
+        assert!(held.join().unwrap());
+    });
+    assert!(!files.lock().writing);
 }
 
 #[test]
@@ -160,12 +177,12 @@ fn a_line_half_of_which_was_written_ends_there() {
     nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
     nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
     let place = piped(files, pipe);
-    files.hold(true);
+    assert!(files.hold(true, LAST));
     let line = format!("{}\n", "x".repeat(999));
     for _ in 0..10 {
         files.put(place, line.as_bytes());
     }
-    files.hold(false);
+    files.hold(false, LAST);
     files.flush(Duration::from_secs(20));
     let mut reader = reader;
     let mut first = vec![0; 4096];
