@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod audit;
 mod channel;
 mod clients;
 mod daemon;
@@ -22,12 +23,14 @@ mod grammar;
 mod info;
 mod limits;
 mod limits_of_policy;
+mod logs;
 mod network;
 mod options;
 mod parity;
 mod policy;
 mod process;
 mod requests;
+mod secrets;
 mod stalls;
 mod storage;
 mod table;
