@@ -94,6 +94,7 @@ fn serve(mut config: Config, sources: Sources, started: impl FnOnce() -> io::Res
     }
     started()?;
     service::ready("serving");
+    waga_builtins::release_code();
     let watchdog = executor.spawn(service::feed_watchdog());
     let channels = config.channels.len();
     let reload = || reload(&sources, &config, &dispatcher);
@@ -141,6 +142,7 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
             warn(&config.policy);
             dispatcher.set_policy(config.policy);
             tracing::info!("reloaded");
+            waga_builtins::release_code();
             service::ready("serving");
         }
         Err(error) => {
