@@ -25,7 +25,7 @@ pub use agent::QEMU_VERSION;
 pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply};
 pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Settings, Work};
 pub use error::{Error, ErrorClass, Result, os_text};
-pub use sys::allocator;
+pub use sys::{allocator, listen_fds};
 
 /// Every command, family by family.
 pub const FAMILIES: &[&[Builtin]] = &[

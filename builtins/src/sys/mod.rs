@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub(crate) mod identity;
+pub mod listen_fds;
 pub(crate) mod localtime;
 pub(crate) mod nvme;
 pub(crate) mod spawn;
