@@ -21,6 +21,8 @@ pub struct Cli {
     pub state_dir: Option<PathBuf>,
     /// `-v`: log everything.
     pub verbose: bool,
+    /// `-r`: open the channel again and again.
+    pub retry_path: bool,
     /// `-b`: commands switched off.
     pub block: Vec<String>,
     /// `-a`: commands that stay on.
@@ -70,6 +72,7 @@ fn command() -> Command {
             path(option('l', "logfile", "FILE", "log to this file instead of stderr")),
             path(option('t', "statedir", "DIR", "keep state here (default /var/run)")),
             flag('v', "verbose", "log everything, not only errors"),
+            flag('r', "retry-path", "open the channel again and again where it cannot be opened, or fails"),
             list(option(
                 'b',
                 "block-rpcs",
@@ -134,6 +137,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
         log_file: matches.remove_one("logfile"),
         state_dir: matches.remove_one("statedir"),
         verbose: matches.get_flag("verbose"),
+        retry_path: matches.get_flag("retry-path"),
         block: block.unwrap_or_default(),
         allow,
     })))

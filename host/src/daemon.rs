@@ -30,10 +30,8 @@ pub(crate) fn run(config: Config) -> io::Result<()> {
     let dispatcher = Arc::new(dispatcher);
     let house = House { dispatcher, budget: Arc::default(), executor: executor.clone(), failed };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
-    for channel in &config.channels {
-        channel::open(channel, &house)?;
-    }
-    let end = signals.wait().or(deaf(&failures, config.channels.len()));
+    let channels = channel::open_all(&config.channels, config.retry_path, false, &house)?;
+    let end = signals.wait().or(deaf(&failures, channels));
     let ended = smol::block_on(executor.run(end));
     house.dispatcher.agent().close();
     ended

@@ -146,7 +146,7 @@ impl Config {
                 verbose: cli.verbose || file.log.verbose,
             },
             audit: None,
-            retry_path: false,
+            retry_path: cli.retry_path,
         })
     }
 }
