@@ -5,6 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -82,7 +83,17 @@ impl Program {
     /// An agent to be started.
     pub fn setup(&self) -> Setup {
         let dir = tempfile::tempdir().unwrap();
-        Setup { program: self.clone(), dir, options: Vec::new(), env: Vec::new(), verbose: true, state: None }
+        Setup {
+            program: self.clone(),
+            dir,
+            options: Vec::new(),
+            env: Vec::new(),
+            verbose: true,
+            state: None,
+            config: None,
+            script: None,
+            passed: Vec::new(),
+        }
     }
 
     /// An agent that runs without further options.
@@ -100,6 +111,12 @@ pub struct Setup {
     env: Vec<(OsString, Option<OsString>)>,
     verbose: bool,
     state: Option<PathBuf>,
+    /// Where its channels stand.
+    config: Option<PathBuf>,
+    /// What a shell does before it becomes the agent.
+    script: Option<String>,
+    /// Descriptors for the agent, 3 and 4.
+    passed: Vec<OwnedFd>,
 }
 
 impl Setup {
@@ -136,11 +153,46 @@ impl Setup {
         self
     }
 
+    /// Takes its channels from this file, and none from the command line.
+    #[must_use]
+    pub fn config(mut self, file: &Path) -> Self {
+        self.config = Some(file.to_owned());
+        self
+    }
+
+    /// Lets a shell run this first, and then become the agent.
+    #[must_use]
+    pub fn script(mut self, script: &str) -> Self {
+        self.script = Some(script.to_owned());
+        self
+    }
+
+    /// Passes one or two descriptors to it, as a service manager does.
+    #[must_use]
+    pub fn passing(mut self, descriptors: impl IntoIterator<Item: Into<OwnedFd>>) -> Self {
+        self.passed.extend(descriptors.into_iter().map(Into::into));
+        let second = if self.passed.len() > 1 { "4>&1" } else { "" };
+        let count = self.passed.len();
+        self.script(&format!(
+            "exec 3<&0 {second}; exec </dev/null >/dev/null; export LISTEN_PID=$$ LISTEN_FDS={count}"
+        ))
+    }
+
     /// The command that starts it.
     fn command(&self) -> Command {
         let dir = self.dir.path();
-        let mut command = Command::new(&self.program.path);
-        command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock"));
+        let mut command = match &self.script {
+            Some(script) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{script}; exec \"$@\""), "sh"]).arg(&self.program.path);
+                shell
+            }
+            None => Command::new(&self.program.path),
+        };
+        match &self.config {
+            Some(file) => command.arg("-c").arg(file),
+            None => command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock")),
+        };
         command.arg("-t").arg(self.state.as_deref().unwrap_or(dir)).arg("-l").arg(dir.join("log"));
         command.args(self.verbose.then_some("-v")).args(&self.options).current_dir(dir);
         for (name, value) in &self.env {
@@ -149,14 +201,16 @@ impl Setup {
                 None => command.env_remove(name),
             };
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut passed = self.passed.iter().map(|fd| Stdio::from(fd.try_clone().unwrap()));
+        command.stdin(passed.next().unwrap_or_else(Stdio::null));
+        command.stdout(passed.next().unwrap_or_else(Stdio::null));
         command.stderr(File::options().append(true).create(true).open(dir.join("stderr")).unwrap());
         command
     }
 
     /// Starts it and waits until it accepts clients.
     pub fn start(self) -> Agent {
-        let agent = self.spawn();
+        let agent = self.launch();
         let until = Instant::now() + PATIENCE;
         while UnixStream::connect(agent.socket()).is_err() {
             let early = agent.wait(Duration::ZERO);
@@ -169,13 +223,11 @@ impl Setup {
 
     /// Starts it where it is not expected to come up, and returns how it ended and what it said.
     pub fn fails(self) -> (ExitStatus, String) {
-        let mut agent = self.spawn();
-        let status = agent.wait(PATIENCE).unwrap_or_else(|| panic!("the agent runs"));
-        agent.over = true;
-        (status, agent.log())
+        self.launch().ended()
     }
 
-    fn spawn(self) -> Agent {
+    /// Starts it and waits for nothing.
+    pub fn launch(self) -> Agent {
         let mut child = self.command().spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         let (tell, ended) = channel();
@@ -285,6 +337,13 @@ impl Agent {
 
     fn wait(&self, limit: Duration) -> Option<ExitStatus> {
         self.ended.lock().unwrap().recv_timeout(limit).ok()
+    }
+
+    /// Waits until it ends by itself; how it ended and what it said.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        let status = self.wait(PATIENCE).unwrap_or_else(|| panic!("the agent runs: {}", self.log()));
+        self.over = true;
+        (status, self.log())
     }
 
     /// Ends it by a signal and starts it again in the same folder with the same options.

@@ -83,6 +83,7 @@ pub fn open(channel: &Channel, retry: bool, house: &House) -> io::Result<()> {
     match opened {
         Err(error) if !retry => Err(channel.failure("", &error)),
         opened => {
+            tracing::debug!(channel = %channel.name, "serving {}", channel.place);
             house.executor.spawn(channel.keep(opened, house.clone())).detach();
             Ok(())
         }
@@ -133,22 +134,23 @@ impl Served {
         let caller = Caller::Channel(self.name.clone());
         let mut attempts = Attempts::default();
         let error = loop {
-            let since = Instant::now();
-            let (error, worked, what) = match opened {
+            let (since, was_open) = (Instant::now(), opened.is_ok());
+            let error = match opened {
                 Ok(open) => {
                     if attempts.0 > 0 {
                         tracing::info!(channel = %self.name, "{} is open again", self.place);
                     }
-                    (open.serve(&caller, &house).await, since.elapsed(), "the channel failed")
+                    open.serve(&caller, &house).await
                 }
-                Err(error) => (error, Duration::ZERO, "the channel cannot be opened"),
+                Err(error) => error,
             };
-            let hung_up = worked > Duration::ZERO && matches!(self.endpoint, Some(Endpoint::IsaSerial(_)));
-            let Some(endpoint) = self.endpoint.clone().filter(|_| self.retry || hung_up) else {
-                break self.failure(what, &error);
-            };
-            let (pause, first) = attempts.next(worked);
+            let what = if was_open { "the channel failed" } else { "the channel cannot be opened" };
             let error = self.failure(what, &error);
+            let hung_up = was_open && matches!(self.endpoint, Some(Endpoint::IsaSerial(_)));
+            let Some(endpoint) = self.endpoint.clone().filter(|_| self.retry || hung_up) else {
+                break error;
+            };
+            let (pause, first) = attempts.next(since.elapsed());
             if first {
                 tracing::error!(channel = %self.name, "{error}; opening it again");
             } else {
