@@ -78,7 +78,11 @@ impl Guest {
     pub fn plug_port(&self) -> Result<()> {
         let port =
             json!({"driver": "virtserialport", "id": "agent-port", "chardev": "agent", "name": AGENT_PORT});
-        self.qmp("device_add", &port).map(drop)
+        // QEMU takes its time to let go of the last one.
+        await_until("the port's return", PATIENCE, || match self.qmp("device_add", &port) {
+            Err(error) if error.to_string().contains("is in use") => Ok(None),
+            added => added.map(|_| Some(())),
+        })
     }
 
     /// Runs a command in the guest that must succeed, and returns what it wrote.
