@@ -10,7 +10,7 @@ use smol::Executor;
 use smol::future::FutureExt;
 use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, Settings};
 
-use crate::policy::{Policy, Verdict};
+use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::wire::{Request, Response};
 
@@ -50,7 +50,7 @@ impl Catalogue for Listing {
     fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo> {
         let current = self.0.get();
         let info = |slot: &crate::registry::Slot| CommandInfo {
-            enabled: current.policy.verdict(slot, caller, frozen) == Verdict::Allowed,
+            enabled: current.policy.verdict(slot, caller, frozen).is_allowed(),
             name: slot.name.clone(),
             success_response: slot.flags.replies,
         };
@@ -93,13 +93,15 @@ impl Dispatcher {
             return Some(Response::error(id, Error::not_found(desc)));
         };
         let frozen = self.agent.freeze.is_frozen();
-        if current.policy.verdict(slot, caller, frozen) == Verdict::Disabled {
+        let verdict = current.policy.verdict(slot, caller, frozen);
+        if !verdict.is_allowed() {
             tracing::info!(command, ?caller, "refused");
             let desc = format!("Command {command} has been disabled: the command is not allowed");
             return Some(Response::error(id, Error::not_found(desc)));
         }
         tracing::debug!(command, ?caller, "called");
-        let cx = Context { agent: self.agent.clone(), caller: caller.clone() };
+        let cx =
+            Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
         let outcome = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
         let result = outcome.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().copied();

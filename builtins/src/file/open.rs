@@ -25,6 +25,7 @@ pub(crate) struct Args {
 
 impl Command for GuestFileOpen {
     const NAME: &'static str = "guest-file-open";
+    const AUDITED: &'static [&'static str] = &["path", "mode"];
     type Args = Args;
     type Return = i64;
 
@@ -41,7 +42,7 @@ impl Command for GuestFileOpen {
             Ok((Opened { file: Some(file), in_memory, deferred: None }, lock(&counter).take()))
         };
         let (opened, handle) = cx.blocking(Work::Files, work).await??;
-        cx.agent.files.add(handle, cx.caller.owner().cloned(), opened);
+        cx.agent.files.add(handle, cx.owner(), opened);
         Ok(handle)
     }
 }

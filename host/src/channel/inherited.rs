@@ -11,46 +11,40 @@ use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 use waga_builtins::{listen_fds, os_text};
 
-use super::listener::Listener;
 use crate::config::Method;
 
-/// A passed socket.
+/// A listening socket that was passed.
 #[derive(Debug)]
-pub(super) struct Passed {
+pub struct Passed {
+    /// Its number when the agent was started.
+    pub(super) number: i32,
     /// The name it was given, else that of its method.
     pub(super) name: Arc<str>,
-    /// What it is, for messages.
-    pub(super) place: String,
-    pub(super) listener: Listener,
+    pub(super) socket: OwnedFd,
 }
 
-/// All sockets that were passed to this process, in their order; none if there is no service manager.
+/// All sockets that were passed to this process, in their order; none if no service manager passes any. Starts no thread.
 ///
 /// `single`: more than one is an error, as with qemu-ga.
 ///
 /// # Errors
 /// One of them is no listening stream socket of the families unix and vsock; it is named.
-pub(super) fn listeners(single: bool) -> io::Result<Vec<Passed>> {
+pub fn passed(single: bool) -> io::Result<Vec<Passed>> {
     let passed = listen_fds::take()?;
     if single && passed.len() > 1 {
         return Err(io::Error::other("qemu-ga only supports listening on one socket"));
     }
-    passed.into_iter().map(listener).collect()
+    passed.into_iter().map(checked).collect()
 }
 
-fn listener(passed: listen_fds::Passed) -> io::Result<Passed> {
+fn checked(passed: listen_fds::Passed) -> io::Result<Passed> {
     let listen_fds::Passed { number, name, fd } = passed;
-    let what = name.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
     let method = method(&fd).map_err(|text| {
-        let text = format!("unsupported listen fd type: descriptor {number}{what} {text}");
+        let called = name.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
+        let text = format!("unsupported listen fd type: descriptor {number}{called} {text}");
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })?;
-    let name = name.unwrap_or_else(|| method.as_str().to_owned());
-    Ok(Passed {
-        name: name.into(),
-        place: format!("passed descriptor {number}"),
-        listener: Listener::new(fd)?,
-    })
+    Ok(Passed { number, name: name.map_or_else(|| method.as_str().into(), Into::into), socket: fd })
 }
 
 /// The method that a listening socket stands for; else what it is.
@@ -87,7 +81,7 @@ mod tests {
 
     fn told(fd: impl Into<OwnedFd>, name: Option<&str>) -> Result<String, String> {
         let passed = listen_fds::Passed { number: 3, name: name.map(str::to_owned), fd: fd.into() };
-        listener(passed).map(|passed| passed.name.to_string()).map_err(|error| error.to_string())
+        checked(passed).map(|passed| passed.name.to_string()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::config::{Channel, Endpoint};
 use crate::dispatch::Dispatcher;
 use crate::wire::budget::Budget;
 use conversation::converse;
+pub use inherited::{Passed, passed};
 use listener::Listener;
 use stream::Stream;
 
@@ -47,47 +48,31 @@ pub struct House {
 }
 
 /// Opens the channels and serves them from then on; returns how many there are. Sockets that the service manager passed, if there are
-/// any, take the place of all channels of the configuration, as with qemu-ga.
-///
-/// `retry` opens a channel that cannot be opened, or that fails later, again and again. `single` allows one passed socket only, as
-/// qemu-ga does.
+/// any, take the place of all that are configured, as with qemu-ga.
 ///
 /// # Errors
-/// A passed descriptor that cannot serve; without `retry`, what hinders opening a channel, with its name and place.
-pub fn open_all(channels: &[Channel], retry: bool, single: bool, house: &House) -> io::Result<usize> {
-    let passed = inherited::listeners(single)?;
+/// What hinders opening a channel, with its name and place, unless it is to be tried again and again.
+pub fn open_all(channels: &[Channel], passed: Vec<Passed>, house: &House) -> io::Result<usize> {
     if passed.is_empty() {
         for channel in channels {
-            open(channel, retry, house)?;
+            open(channel, house)?;
         }
         return Ok(channels.len());
     }
     let count = passed.len();
-    for inherited::Passed { name, place, listener } in passed {
-        tracing::info!(channel = %name, "serving {place} instead of the configured channels");
-        let channel = Served { name, place, endpoint: None, retry: false };
-        house.executor.spawn(channel.keep(Ok(Open::Listener(listener)), house.clone())).detach();
+    for passed in passed {
+        let place = format!("descriptor {}", passed.number);
+        let served = Served { name: passed.name, place, endpoint: None, retry: false };
+        served.start(Listener::new(passed.socket).map(Open::Listener), house)?;
     }
     Ok(count)
 }
 
 /// Opens a channel and serves it from then on.
-///
-/// # Errors
-/// Without `retry`, what hinders opening it, with its name and place.
-pub fn open(channel: &Channel, retry: bool, house: &House) -> io::Result<()> {
-    let endpoint = channel.endpoint.clone();
+fn open(channel: &Channel, house: &House) -> io::Result<()> {
+    let Channel { name, endpoint, retry } = channel.clone();
     let opened = Open::new(&endpoint);
-    let place = endpoint.to_string();
-    let channel = Served { name: channel.name.clone(), place, endpoint: Some(endpoint), retry };
-    match opened {
-        Err(error) if !retry => Err(channel.failure("", &error)),
-        opened => {
-            tracing::debug!(channel = %channel.name, "serving {}", channel.place);
-            house.executor.spawn(channel.keep(opened, house.clone())).detach();
-            Ok(())
-        }
-    }
+    Served { name, place: endpoint.to_string(), endpoint: Some(endpoint), retry }.start(opened, house)
 }
 
 /// An open channel.
@@ -128,6 +113,17 @@ struct Served {
 }
 
 impl Served {
+    /// Begins to serve it; an error if it could not be opened and that will not change.
+    fn start(self, opened: io::Result<Open>, house: &House) -> io::Result<()> {
+        match &opened {
+            Err(error) if !self.retry => return Err(self.failure("", error)),
+            Err(_) => {}
+            Ok(_) => tracing::debug!(channel = %self.name, "serving {}", self.place),
+        }
+        house.executor.spawn(self.keep(opened, house.clone())).detach();
+        Ok(())
+    }
+
     /// Serves the channel for as long as that is possible. Without `retry` it fails for good when it cannot be opened; and, but for a
     /// serial line that was hung up, when it breaks.
     async fn keep(self, mut opened: io::Result<Open>, house: House) {

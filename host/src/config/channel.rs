@@ -108,6 +108,8 @@ pub struct Channel {
     pub name: Arc<str>,
     /// Where it is.
     pub endpoint: Endpoint,
+    /// Whether it is opened again and again when it cannot be, or fails.
+    pub retry: bool,
 }
 
 impl Channel {
@@ -137,7 +139,7 @@ impl Channel {
                 Endpoint::Vsock { cid, port }
             }
         };
-        Ok(Self { name: method.as_str().into(), endpoint })
+        Ok(Self { name: method.as_str().into(), endpoint, retry: false })
     }
 }
 
