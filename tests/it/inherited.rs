@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Stdio;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::Pid;
 use serde_json::json;
 use waga_tests::agent::{Agent, left_out, request};
 use waga_tests::client::{Client, PATIENCE};
@@ -101,6 +103,61 @@ fn several_passed_sockets_are_all_served() {
         let log = agent.log();
         assert!(log.contains("channel=unix-listen") && log.contains("channel=ops"), "{log}");
     });
+}
+
+/// Under qemu-ga's name its manners hold.
+#[test]
+fn as_qemu_ga_it_serves_one_socket_only() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    let setup = program.setup();
+    std::os::unix::fs::symlink(program.path(), setup.dir().join("qemu-ga")).unwrap();
+    let listeners = ["a", "b"].map(|name| UnixListener::bind(setup.dir().join(name)).unwrap());
+    let setup = setup.passing(listeners).script("shift; set -- ./qemu-ga \"$@\"");
+    let (status, said) = setup.fails();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("qemu-ga only supports listening on one socket"), "{said}");
+}
+
+/// They are passed to the process that was started, which is not the one that stays.
+#[test]
+fn a_passed_socket_is_served_from_the_background() {
+    each(|program| {
+        let setup = program.setup();
+        let (socket, pid_file) = (setup.dir().join("sock"), setup.dir().join("pid"));
+        let options = ["-d".into(), "-f".into(), pid_file.clone().into_os_string()];
+        let mut agent = setup.passing([UnixListener::bind(&socket).unwrap()]).options(options).launch();
+        let (status, said) = agent.await_end();
+        assert!(status.success(), "{said}");
+        let mut client = Client::connect(&socket).unwrap();
+        assert_eq!(client.run("guest-sync", json!({"id": 5})).unwrap(), json!(5));
+        // qemu-ga's parent ends before the file is there; but an agent that answers has written it.
+        let pid = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+        drop(client);
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    });
+}
+
+/// A socket that was shut down accepts nobody any more, though the kernel calls it readable for ever.
+#[test]
+fn the_agent_ends_with_its_only_socket() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    let setup = program.setup();
+    let listener = UnixListener::bind(setup.dir().join("sock")).unwrap();
+    let agent = setup.passing([listener.try_clone().unwrap()]).options(["-r"]).start();
+    answers(&agent);
+    shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
+    let (status, said) = agent.ended();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("unix-listen: descriptor 3: the channel failed: the socket was shut down"),
+        "{said}"
+    );
 }
 
 #[test]

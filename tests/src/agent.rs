@@ -91,7 +91,7 @@ impl Program {
             verbose: true,
             state: None,
             config: None,
-            script: None,
+            script: Vec::new(),
             passed: Vec::new(),
         }
     }
@@ -113,8 +113,8 @@ pub struct Setup {
     state: Option<PathBuf>,
     /// Where its channels stand.
     config: Option<PathBuf>,
-    /// What a shell does before it becomes the agent.
-    script: Option<String>,
+    /// What a shell does, in order, before it becomes the agent.
+    script: Vec<String>,
     /// Descriptors for the agent, 3 and 4.
     passed: Vec<OwnedFd>,
 }
@@ -160,10 +160,10 @@ impl Setup {
         self
     }
 
-    /// Lets a shell run this first, and then become the agent.
+    /// Lets a shell run this first, and then become the agent, which is `$@`.
     #[must_use]
     pub fn script(mut self, script: &str) -> Self {
-        self.script = Some(script.to_owned());
+        self.script.push(script.to_owned());
         self
     }
 
@@ -181,13 +181,13 @@ impl Setup {
     /// The command that starts it.
     fn command(&self) -> Command {
         let dir = self.dir.path();
-        let mut command = match &self.script {
-            Some(script) => {
-                let mut shell = Command::new("sh");
-                shell.args(["-c", &format!("{script}; exec \"$@\""), "sh"]).arg(&self.program.path);
-                shell
-            }
-            None => Command::new(&self.program.path),
+        let mut command = if self.script.is_empty() {
+            Command::new(&self.program.path)
+        } else {
+            let mut shell = Command::new("sh");
+            let script = format!("{}; exec \"$@\"", self.script.join("; "));
+            shell.args(["-c", &script, "sh"]).arg(&self.program.path);
+            shell
         };
         match &self.config {
             Some(file) => command.arg("-c").arg(file),
@@ -341,6 +341,11 @@ impl Agent {
 
     /// Waits until it ends by itself; how it ended and what it said.
     pub fn ended(mut self) -> (ExitStatus, String) {
+        self.await_end()
+    }
+
+    /// The same where its folder is still needed.
+    pub fn await_end(&mut self) -> (ExitStatus, String) {
         let status = self.wait(PATIENCE).unwrap_or_else(|| panic!("the agent runs: {}", self.log()));
         self.over = true;
         (status, self.log())

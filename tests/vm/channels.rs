@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use waga_tests::client::Client;
-use waga_tests::vm::Guest;
+use waga_tests::client::{Client, PATIENCE};
+use waga_tests::vm::{Guest, await_until};
 
 use crate::idle::rests;
 use crate::{image, in_guest, only_waga, step};
@@ -65,18 +65,31 @@ fn vsock_serial_line_and_port_at_once() -> Result<()> {
 }
 
 #[test]
-fn a_kernel_without_vsock_is_named() -> Result<()> {
+fn a_channel_that_there_is_not_is_named() -> Result<()> {
     if !only_waga("the words of an error") {
         return Ok(());
     }
     in_guest(&image(), |guest| {
-        let (status, said) = guest.shell_status("/usr/sbin/agent-under-test -m vsock-listen -p 1:1234")?;
-        let said = String::from_utf8_lossy(&said);
-        ensure!(
-            status == 1 && said.contains("vsock-listen: 1:1234: this kernel has no vsock (module vsock)"),
-            "{status}: {said}"
-        );
-        Ok(())
+        step("a kernel without vsock", || {
+            let (status, said) =
+                guest.shell_status("/usr/sbin/agent-under-test -m vsock-listen -p 1:1234")?;
+            let said = String::from_utf8_lossy(&said);
+            ensure!(
+                status == 1 && said.contains("vsock-listen: 1:1234: this kernel has no vsock (module vsock)"),
+                "{status}: {said}"
+            );
+            Ok(())
+        })?;
+        step("a port that is unplugged, without retry-path", || {
+            answers(&mut guest.connect()?)?;
+            guest.unplug_port()?;
+            await_until("the agent's end", PATIENCE, || {
+                Ok(guest.console().contains("the agent ended with status 1").then_some(()))
+            })?;
+            let console = guest.console();
+            ensure!(console.contains("the channel failed: No such device"), "{console}");
+            Ok(())
+        })
     })
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use smol::lock::Semaphore;
@@ -42,9 +43,17 @@ impl Listener {
         let mut refused = false;
         loop {
             let place = places.acquire_arc().await;
-            let accepted = self.0.read_with(|socket| Ok(accept_with(socket, flags)?)).await;
+            let accept = |socket: &OwnedFd| match accept_with(socket, flags) {
+                // The kernel would call it readable for ever.
+                Err(Errno::AGAIN) if is_shut(socket) => Err(Errno::INVAL.into()),
+                accepted => Ok(accepted?),
+            };
+            let accepted = self.0.read_with(accept).await;
             let stream = match accepted.and_then(Stream::new) {
                 Ok(stream) => stream,
+                Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
+                    return io::Error::new(error.kind(), "the socket was shut down");
+                }
                 Err(error) if is_fatal(&error) => return error,
                 Err(error) => {
                     // Said once: it may go on for long, and the log may be what is full.
@@ -69,9 +78,16 @@ impl Listener {
     }
 }
 
-/// Whether accept will never succeed again: the socket was shut down, or is none. All else is about one client, or passes.
+/// Whether someone who has the socket too has shut it down.
+fn is_shut(socket: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::HUP)
+}
+
+/// Whether accept will never succeed again, for this is no socket that listens. All else is about one client, or passes.
 fn is_fatal(error: &io::Error) -> bool {
-    [Errno::INVAL, Errno::BADF, Errno::NOTSOCK, Errno::OPNOTSUPP]
+    [Errno::BADF, Errno::NOTSOCK, Errno::OPNOTSUPP]
         .iter()
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
