@@ -70,7 +70,7 @@ fn what_cannot_serve_is_an_error_that_names_it() {
         ];
         for (what, fd) in wrong {
             if !program.is_waga() && what.starts_with("is no stream") | what.starts_with("does not") {
-                // The original does not look, and fails when somebody comes.
+                // The original does not look; it serves nobody then, at up to 100 % CPU.
                 continue;
             }
             let (status, said) = program.setup().passing([fd]).fails();
