@@ -14,6 +14,7 @@ use smol::future::FutureExt;
 use smol::{Async, Executor};
 use waga_builtins::Settings;
 
+use crate::audit::Audit;
 use crate::background::{self, PidFile, Side};
 use crate::channel::{self, House, Passed};
 use crate::check;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     let pid_file = waiting.as_ref().map(|_| PidFile::take(&config.pid_file)).transpose().map_err(text)?;
     let ended = serve(config, sources, passed, || waiting.map_or(Ok(()), background::Waiting::started));
     drop(pid_file);
+    log::end();
     ended.map(|()| ExitCode::SUCCESS).map_err(text)
 }
 
@@ -86,7 +88,9 @@ fn serve(
     let settings = Settings { state_dir: config.state_dir.clone() };
     let policy = std::mem::take(&mut config.policy);
     warn(&policy);
+    let audit = config.audit.as_ref().map(Audit::start).transpose()?;
     let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, executor.clone());
+    let dispatcher = dispatcher.audited(audit);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
     let house =
@@ -112,8 +116,9 @@ fn warn(policy: &Policy) {
     }
 }
 
-/// Reads the configuration anew and puts its policy in force.
+/// Opens log files anew, reads the configuration anew and puts its policy in force.
 async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
+    log::reopen();
     if dispatcher.agent().freeze.is_frozen() {
         // Reading a file may wait for a frozen filesystem.
         tracing::error!("not reloaded: filesystems are frozen; the configuration stays as it was");

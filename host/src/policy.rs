@@ -159,8 +159,7 @@ impl Policy {
     /// A policy of rules for all channels and further ones for some. A channel with rules of its own shares no handles with others.
     pub fn new(all: Rules, channels: impl IntoIterator<Item = (Arc<str>, Rules)>) -> Self {
         let own = |(name, mut rules): (Arc<str>, Rules)| {
-            let join = |first: &[Origin], second: &[Origin]| [first, second].concat();
-            rules.limited_by = join(&all.limited_by, &rules.limited_by);
+            rules.limited_by = [&all.limited_by[..], &rules.limited_by].concat();
             rules.limits = Arc::new(Limits {
                 owner: Some(name.clone()),
                 exec: [&all.limits.exec[..], &rules.limits.exec].concat(),

@@ -146,7 +146,11 @@ fn a_socket_has_the_mode_and_the_owner_it_is_given_whatever_the_umask() {
         let access = format!("mode = \"{mode:04o}\"\nowner = {owner}\ngroup = {group}\n");
         let text = format!("[[channel]]\nmethod = \"unix-listen\"\npath = {path:?}\n{access}");
         std::fs::write(&file, text).unwrap();
-        let agent = setup.config(&file).script(&format!("umask {umask}")).start();
+        let agent = setup
+            .configured_channels()
+            .options(["-c".into(), file])
+            .script(&format!("umask {umask}"))
+            .start();
         let found = std::fs::symlink_metadata(&path).unwrap();
         assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (mode, owner, group));
         assert_eq!(agent.client().run("guest-sync", json!({"id": 1})).unwrap(), json!(1));

@@ -10,8 +10,10 @@
 )]
 
 mod agent;
+mod audit;
 mod channel;
 mod clients;
+mod daemon;
 mod exec;
 mod exec_bounds;
 mod faults;
@@ -21,12 +23,16 @@ mod grammar;
 mod info;
 mod inherited;
 mod limits;
+mod limits_of_policy;
+mod logs;
 mod network;
+mod options;
 mod parity;
 mod policy;
 mod process;
 mod requests;
 mod retry;
+mod secrets;
 mod serial;
 mod stalls;
 mod storage;

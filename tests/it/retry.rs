@@ -25,6 +25,7 @@ fn what_cannot_be_opened_yet_is_opened_later() {
         std::fs::create_dir(&folder).unwrap();
         agent.until("a later try", |_| std::os::unix::net::UnixStream::connect(folder.join("sock")).is_ok());
         if agent.is_waga() {
+            agent.until("it says so", |agent| agent.log().contains("is open again"));
             let log = agent.log();
             assert_eq!(log.matches("error: ").count(), 1, "an outage is one error: {log}");
             assert!(log.contains("unix-listen: ") && log.contains("No such file or directory"), "{log}");
@@ -66,7 +67,7 @@ fn a_channel_that_fails_at_once_does_not_spin_and_harms_no_other() {
     );
     std::fs::write(&file, text).unwrap();
     let began = Instant::now();
-    let agent = setup.config(&file).options(["-r"]).start();
+    let agent = setup.configured_channels().options(["-r".into(), "-c".into(), file]).start();
     agent.until("four failures", |agent| {
         answers(agent);
         agent.log().matches("/dev/fuse: the channel failed").count() >= 3

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
@@ -32,6 +32,8 @@ pub struct Program {
     path: PathBuf,
     /// What `-V` prints.
     version: String,
+    /// What it is told that it is called.
+    called: Option<String>,
 }
 
 impl Program {
@@ -50,7 +52,7 @@ impl Program {
         let path = path.into();
         let output = Command::new(&path).arg("-V").output();
         let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()));
-        Self { path, version: String::from_utf8_lossy(&output.stdout).trim().to_owned() }
+        Self { path, version: String::from_utf8_lossy(&output.stdout).trim().to_owned(), called: None }
     }
 
     /// Whether it is waga, and not the original.
@@ -75,9 +77,26 @@ impl Program {
         &self.version
     }
 
+    /// The same program under another name, as its first argument tells it.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.called = Some(name.to_owned());
+        self
+    }
+
+    /// A command that runs it without arguments, reading nothing.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some(name) = &self.called {
+            command.arg0(name);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// Runs it to its end, apart from any agent.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
-        Command::new(&self.path).args(args).stdin(Stdio::null()).output().unwrap()
+        self.command().args(args).output().unwrap()
     }
 
     /// An agent to be started.
@@ -90,7 +109,7 @@ impl Program {
             env: Vec::new(),
             verbose: true,
             state: None,
-            config: None,
+            channel: true,
             script: Vec::new(),
             passed: Vec::new(),
         }
@@ -111,8 +130,7 @@ pub struct Setup {
     env: Vec<(OsString, Option<OsString>)>,
     verbose: bool,
     state: Option<PathBuf>,
-    /// Where its channels stand.
-    config: Option<PathBuf>,
+    channel: bool,
     /// What a shell does, in order, before it becomes the agent.
     script: Vec<String>,
     /// Descriptors for the agent, 3 and 4.
@@ -153,10 +171,10 @@ impl Setup {
         self
     }
 
-    /// Takes its channels from this file, and none from the command line.
+    /// Leaves the channels to its configuration, one of which has to be `sock` in its folder.
     #[must_use]
-    pub fn config(mut self, file: &Path) -> Self {
-        self.config = Some(file.to_owned());
+    pub fn configured_channels(mut self) -> Self {
+        self.channel = false;
         self
     }
 
@@ -182,17 +200,16 @@ impl Setup {
     fn command(&self) -> Command {
         let dir = self.dir.path();
         let mut command = if self.script.is_empty() {
-            Command::new(&self.program.path)
+            self.program.command()
         } else {
             let mut shell = Command::new("sh");
             let script = format!("{}; exec \"$@\"", self.script.join("; "));
             shell.args(["-c", &script, "sh"]).arg(&self.program.path);
             shell
         };
-        match &self.config {
-            Some(file) => command.arg("-c").arg(file),
-            None => command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock")),
-        };
+        if self.channel {
+            command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock"));
+        }
         command.arg("-t").arg(self.state.as_deref().unwrap_or(dir)).arg("-l").arg(dir.join("log"));
         command.args(self.verbose.then_some("-v")).args(&self.options).current_dir(dir);
         for (name, value) in &self.env {

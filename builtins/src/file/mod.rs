@@ -7,6 +7,9 @@ mod open;
 mod places;
 mod read;
 mod state;
+#[cfg(test)]
+mod tests;
+mod within;
 mod write;
 
 use std::collections::HashMap;

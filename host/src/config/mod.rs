@@ -167,7 +167,7 @@ impl Config {
 
 impl Sources {
     fn add_ours(&mut self, path: &Path, wanted: bool) -> Result<(), ConfigError> {
-        match trust::read(path)? {
+        match trust::read(path, trust::From::Trusted)? {
             Some(text) => self.ours.push(agent_toml::parse(&text, path)?),
             None if wanted => {
                 return Err(ConfigError::new(format!("{}: there is no such file", path.display())));
@@ -197,7 +197,7 @@ impl Sources {
     }
 
     fn add_qemu_gas(&mut self, path: &Path, wanted: bool) -> Result<(), ConfigError> {
-        match trust::read_any(path)? {
+        match trust::read(path, trust::From::Anyone)? {
             Some(text) => self.qemu_ga = qemu_ga_conf::parse(&text, path)?,
             None if wanted => {
                 return Err(ConfigError::new(format!("{}: there is no such file", path.display())));
@@ -301,7 +301,7 @@ fn qemu_gas_rules(conf: &Options, block: &[Origin], allow: &[Origin], line: &Opt
         let mut first = None;
         for (list, origin) in lists {
             first.get_or_insert_with(|| origin.clone());
-            for name in list {
+            for name in list.iter().filter(|name| !name.is_empty()) {
                 names.entry(name.clone()).or_insert_with(|| origin.clone());
             }
         }

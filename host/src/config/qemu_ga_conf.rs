@@ -98,7 +98,7 @@ mod tests {
             daemonize: true,
             retry_path: true,
             block: vec![vec!["a".into(), "b;c".into()]],
-            allow: vec![vec!["d".into(), "e".into()]],
+            allow: vec![vec!["d".into(), "".into(), "e".into()]],
         };
         assert_eq!(options, Ok(expected));
     }

@@ -18,8 +18,17 @@ const WRITABLE: u32 = 0o022;
 /// The bit that keeps users of a shared folder from replacing each other's files.
 const STICKY: u32 = 0o1000;
 
+/// Whose files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// Ours: only those that nobody else could have written.
+    Trusted,
+    /// qemu-ga's: whoever owns them, as with qemu-ga.
+    Anyone,
+}
+
 /// The text of a file; `None` if it is not there.
-pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+pub(super) fn read(path: &Path, from: From) -> Result<Option<String>, ConfigError> {
     let failed = |text: &dyn std::fmt::Display| ConfigError::new(format!("{}: {text}", path.display()));
     // Non-blocking: a FIFO of that name must not hang the start.
     let flags = (OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
@@ -32,30 +41,15 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     if !metadata.is_file() {
         return Err(failed(&"is not a regular file"));
     }
-    distrust(&metadata).map_or(Ok(()), |reason| Err(failed(&reason)))?;
-    folder(path)?;
-    text(&mut file, &metadata).map(Some).map_err(|reason| failed(&reason))
-}
-
-/// The text of a file of qemu-ga's, which are read whoever owns them; `None` if it is not there.
-pub(super) fn read_any(path: &Path) -> Result<Option<String>, ConfigError> {
-    let failed = |text: &dyn std::fmt::Display| ConfigError::new(format!("{}: {text}", path.display()));
-    let flags = (OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let mut file = match opened {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(&error)),
-    };
-    let metadata = file.metadata().map_err(|error| failed(&error))?;
-    if !metadata.is_file() {
-        return Err(failed(&"is not a regular file"));
+    if from == From::Trusted {
+        distrust(&metadata).map_or(Ok(()), |reason| Err(failed(&reason)))?;
+        folder(path)?;
     }
     text(&mut file, &metadata).map(Some).map_err(|reason| failed(&reason))
 }
 
 /// Whoever may write to the folder of a file may put another in its place.
-pub(super) fn folder(path: &Path) -> Result<(), ConfigError> {
+fn folder(path: &Path) -> Result<(), ConfigError> {
     let folder = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -102,7 +96,7 @@ mod tests {
     use super::*;
 
     fn check(path: &Path) -> Result<Option<String>, String> {
-        read(path).map_err(|error| error.to_string())
+        read(path, From::Trusted).map_err(|error| error.to_string())
     }
 
     #[test]
