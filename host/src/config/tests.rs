@@ -370,3 +370,51 @@ proptest! {
         let _ = qemu_ga_conf::parse(&text, path);
     }
 }
+
+/// The sample that everyone starts from: what it shows is right, and it shows every key.
+#[test]
+fn the_sample_shows_every_key_and_all_of_it_is_right() {
+    let sample = include_str!("../../../agent.toml");
+    assert!(agent_toml::parse(sample, Path::new("sample")).is_ok());
+    // What is commented out is configuration if it begins a table or has a key and a value.
+    let uncomment = |line: &str| match line.strip_prefix("# ") {
+        Some(rest)
+            if rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+        {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    let full: String = sample.lines().map(|line| uncomment(line) + "\n").collect();
+    let said = agent_toml::parse(&full, Path::new("sample")).unwrap();
+    assert!(said.audit.is_some() && said.channel_rules.len() == 1 && said.rules.limits.exec.len() == 1);
+    for table in [
+        "",
+        "[[channel]]",
+        "[policy]",
+        "[policy.exec]",
+        "[policy.file]",
+        "[log]",
+        "[audit]",
+        "[state]",
+        "[daemon]",
+        "[freeze]",
+    ] {
+        // The fault names the keys.
+        let error = agent_toml::parse(&format!("{table}\nno-such-key = 1\n"), Path::new("x"))
+            .unwrap_err()
+            .to_string();
+        let keys: Vec<_> = error.split('`').skip(3).step_by(2).collect();
+        assert!(!keys.is_empty(), "{error}");
+        for key in keys {
+            let (entry, one, many) = (format!("{key} = "), format!("[{key}"), format!("[policy.{key}"));
+            let shown = full
+                .lines()
+                .any(|line| line.starts_with(&entry) || line.contains(&one) || line.contains(&many));
+            assert!(shown, "{table} {key} is not in agent.toml");
+        }
+    }
+    for key in ["program", "args", "env"] {
+        assert!(full.contains(&format!("{key} = ")));
+    }
+}
