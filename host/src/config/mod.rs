@@ -9,6 +9,8 @@ mod channel;
 mod dump;
 mod key_file;
 mod log;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod qemu_ga_conf;
 mod schema;
 mod trust;
