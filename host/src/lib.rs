@@ -3,6 +3,7 @@
 //! A request takes six hops: `channel` (bytes) → `wire` (framing, request) → `dispatch` (lookup, policy, one call site) → `registry`
 //! (name → provider) → a command of `waga-builtins` → `wire` (one reply line).
 
+mod call;
 pub mod channel;
 pub mod cli;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod policy;
 pub mod registry;
 pub mod wire;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cli::Wish;
@@ -20,6 +22,13 @@ use config::Config;
 
 /// Runs what the command line asks for; the program's exit code.
 pub fn run() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().map(PathBuf::from);
+    // To qemu-ga it would be a word like any other, which means nothing.
+    let drop_in = program.is_some_and(|path| path.file_name().is_some_and(|name| name == "qemu-ga"));
+    if !drop_in && words.next().is_some_and(|word| word == "call") {
+        return call::run(words);
+    }
     let wish = match cli::parse(std::env::args_os()) {
         Ok(wish) => wish,
         Err(text) => return fail(&text),
