@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod call;
 mod channel;
 mod clients;
 mod exec;
