@@ -14,7 +14,6 @@ pub mod policy;
 pub mod registry;
 pub mod wire;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cli::Wish;
@@ -22,11 +21,7 @@ use config::Config;
 
 /// Runs what the command line asks for; the program's exit code.
 pub fn run() -> ExitCode {
-    let mut words = std::env::args_os();
-    let program = words.next().map(PathBuf::from);
-    // To qemu-ga it would be a word like any other, which means nothing.
-    let drop_in = program.is_some_and(|path| path.file_name().is_some_and(|name| name == "qemu-ga"));
-    if !drop_in && words.next().is_some_and(|word| word == "call") {
+    if let Some(words) = call::words(std::env::args_os()) {
         return call::run(words);
     }
     let wish = match cli::parse(std::env::args_os()) {

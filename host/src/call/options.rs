@@ -16,7 +16,7 @@ use super::output::Output;
 const USAGE: &str = "waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS] [COMMAND [key=value... | JSON | -]]";
 
 const NOTES: &str = "\
-Arguments:
+Ways to write arguments:
   key=value   The value is JSON if it can be read as JSON: a number, true, false, null, [1,2], {\"a\":1}, \"text\".
               Else it is a string. A string that looks like JSON needs quotes of its own: key='\"123\"'
   JSON        All arguments as one object: '{\"path\":\"/etc/motd\"}'
