@@ -204,7 +204,8 @@ fn a_large_command_meets_an_agent_that_does_not_read() {
             }
             std::thread::park_timeout(Duration::from_secs(20));
         });
-        let client = Client::sync(stream, soon()).unwrap();
+        let mut client = Client::sync(stream, patient()).unwrap();
+        client.deadline = soon();
         let error = client.ask(&Request::new(&"x".repeat(8 << 20), None).unwrap()).unwrap_err();
         assert_eq!(error.exit_code(), 4, "{error}");
     }
@@ -228,31 +229,37 @@ fn what_a_peer_said_before_it_left_is_read() {
 #[test]
 fn silence_is_success_where_it_should_be() {
     type Act = fn(Peer);
-    let cases: [(Act, bool); 4] = [
-        (Peer::stay, true),
-        (drop, true),
+    type Limit = fn() -> Deadline;
+    let cases: [(Act, Limit, bool); 5] = [
+        (Peer::stay, soon, true),
+        // The three seconds.
+        (Peer::stay, patient, true),
+        (drop, patient, true),
         (
             |mut peer| {
                 peer.say("{\"return\": {}}\n");
             },
+            patient,
             true,
         ),
         (
             |mut peer| {
                 peer.say("{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}}\n");
             },
+            patient,
             false,
         ),
     ];
-    for (act, success) in cases {
+    for (act, limit, success) in cases {
         let stream = against(move |mut peer| {
             let id = peer.sync();
             peer.say(format!("{{\"return\": {id}}}\n"));
             peer.request();
             act(peer);
         });
-        // Long enough for a slow machine to sync, shorter than the three seconds.
-        let line = ask(stream, "guest-shutdown", Deadline::after(Duration::from_secs(2))).unwrap();
+        let mut client = Client::sync(stream, patient()).unwrap();
+        client.deadline = limit();
+        let line = client.ask(&Request::new("guest-shutdown", None).unwrap()).unwrap();
         assert_eq!(line.is_none(), success, "{line:?}");
     }
     // But an agent that does not even sync was not told.
