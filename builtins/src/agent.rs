@@ -29,6 +29,7 @@ impl Command for GuestSyncDelimited {
     const NAME: &'static str = "guest-sync-delimited";
     const WHILE_FROZEN: bool = true;
     const DELIMITED: bool = true;
+    const AUDITED: &'static [&'static str] = &["id"];
     type Args = Sync;
     type Return = i64;
 
@@ -43,6 +44,7 @@ struct GuestSync;
 impl Command for GuestSync {
     const NAME: &'static str = "guest-sync";
     const WHILE_FROZEN: bool = true;
+    const AUDITED: &'static [&'static str] = &["id"];
     type Args = Sync;
     type Return = i64;
 

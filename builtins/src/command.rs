@@ -24,6 +24,9 @@ pub trait Command: 'static {
     const REPLIES: bool = true;
     /// Whether its reply is preceded by the byte 0xFF.
     const DELIMITED: bool = false;
+    /// The arguments whose values the audit log may write down: none that can hold what others must not know (passwords, keys, file
+    /// contents, arguments and environments of programs).
+    const AUDITED: &'static [&'static str] = &[];
     /// The arguments: a struct whose fields stand in the order of the schema, optional ones as `Option`.
     type Args: Send + DeserializeOwned;
     /// What it returns.
@@ -97,6 +100,10 @@ pub struct Builtin {
     pub replies: bool,
     /// See [`Command::DELIMITED`].
     pub delimited: bool,
+    /// See [`Command::AUDITED`].
+    pub audited: &'static [&'static str],
+    /// The names of all its arguments, in the schema's order.
+    pub arguments: fn() -> &'static [&'static str],
     call: for<'a> fn(&'a Context, Arguments) -> BoxFuture<'a, Result<Reply>>,
 }
 
@@ -108,6 +115,8 @@ impl Builtin {
             while_frozen: C::WHILE_FROZEN,
             replies: C::REPLIES,
             delimited: C::DELIMITED,
+            audited: C::AUDITED,
+            arguments: qapi::arguments::names::<C::Args>,
             call: |cx, arguments| {
                 Box::pin(async move {
                     // What takes long to read must not hold up everything else.

@@ -11,25 +11,27 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Executor, Timer};
 
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use crate::{exec, file, storage};
 
 /// Who sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// A client of the channel of this name; all clients of all channels share handles and exec records, as with qemu-ga.
+    /// A client of the channel of this name; all clients of all channels share handles and exec records, as with qemu-ga, but where
+    /// a channel has [`Limits::owner`].
     Channel(Arc<str>),
     /// An extension, and who called that.
     Extension(Arc<str>, Arc<Caller>),
 }
 
-impl Caller {
-    /// Whom handles and records belong to: an extension by its name, `None` for the host's side.
-    pub fn owner(&self) -> Option<&Arc<str>> {
-        match self {
-            Self::Channel(_) => None,
-            Self::Extension(name, _) => Some(name),
-        }
-    }
+/// Whom open files and exec records belong to, where not to all the channels together. A kind of its own for each, so that no channel
+/// can bear a name that makes it an extension.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// Those who may do less than others and share [`Limits::owner`].
+    Limited(Arc<str>),
+    /// The extension of this name, whoever called it.
+    Extension(Arc<str>),
 }
 
 /// One entry of `guest-info`: exactly these three members, which clients compare as a whole.
@@ -151,9 +153,19 @@ pub struct Context {
     pub agent: Arc<Agent>,
     /// Who sent the request.
     pub caller: Caller,
+    /// What the caller may do within the command.
+    pub limits: Arc<Limits>,
 }
 
 impl Context {
+    /// Whom the handles and records of this request belong to; `None`: to all the channels, as with qemu-ga.
+    pub fn owner(&self) -> Option<Owner> {
+        match &self.caller {
+            Caller::Extension(name, _) => Some(Owner::Extension(name.clone())),
+            Caller::Channel(_) => self.limits.owner.clone().map(Owner::Limited),
+        }
+    }
+
     /// What the agent can do now, as `guest-info` lists it.
     pub fn commands(&self) -> Vec<CommandInfo> {
         self.agent.catalogue.commands(&self.caller, self.agent.freeze.is_frozen())

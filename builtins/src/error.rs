@@ -49,6 +49,17 @@ impl Error {
         Self { class: ErrorClass::CommandNotFound, desc: desc.into(), source: None }
     }
 
+    /// A `GenericError` for what the operator's policy does not let this caller do within a command that it may call; the audit log
+    /// tells it from a failure. Nothing on the wire does but the description.
+    pub fn refused(desc: impl Into<String>) -> Self {
+        Self { class: ErrorClass::GenericError, desc: desc.into(), source: Some(Box::new(Refusal)) }
+    }
+
+    /// Whether the operator's policy said no, not the system.
+    pub fn is_refusal(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is::<Refusal>())
+    }
+
     /// A `GenericError` that reads `WHAT: TEXT`, with the text of the operating system's error, as qemu-ga spells them.
     pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
         Self {
@@ -58,6 +69,18 @@ impl Error {
         }
     }
 }
+
+/// The cause of an error that is policy's doing.
+#[derive(Debug)]
+struct Refusal;
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not allowed by policy")
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +106,14 @@ pub fn os_text(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_an_ordinary_error_on_the_wire_and_known_to_the_log() {
+        let error = Error::refused("no");
+        assert_eq!((error.class, error.desc.as_str()), (ErrorClass::GenericError, "no"));
+        assert!(error.is_refusal() && !Error::generic("no").is_refusal());
+        assert!(!Error::io("x", io::Error::from_raw_os_error(13)).is_refusal());
+    }
 
     #[test]
     fn the_text_of_an_os_error_has_no_number() {

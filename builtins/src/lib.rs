@@ -10,6 +10,7 @@ mod error;
 pub mod exec;
 pub mod file;
 mod fsfreeze;
+mod limits;
 mod memory;
 mod network;
 mod os;
@@ -23,9 +24,10 @@ mod users;
 
 pub use agent::QEMU_VERSION;
 pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply};
-pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Settings, Work};
+pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Owner, Settings, Work};
 pub use error::{Error, ErrorClass, Result, os_text};
-pub use sys::allocator;
+pub use limits::Limits;
+pub use sys::{allocator, fork::fork};
 
 /// Every command, family by family.
 pub const FAMILIES: &[&[Builtin]] = &[
@@ -73,6 +75,32 @@ mod tests {
             frozen,
             ["guest-sync-delimited", "guest-sync", "guest-ping", "guest-info", "guest-fsfreeze-status"]
         );
+    }
+
+    #[test]
+    fn what_the_audit_log_writes_down_are_arguments_and_no_secrets() {
+        for builtin in all() {
+            let arguments = (builtin.arguments)();
+            for name in builtin.audited {
+                assert!(arguments.contains(name), "{} has no argument {name}", builtin.name);
+                let parts: Vec<_> = name.split(['-', '_']).collect();
+                for secret in ["password", "keys", "key", "arg", "env", "data", "b64", "buf", "input"] {
+                    assert!(!parts.contains(&secret), "{}: {name}", builtin.name);
+                }
+            }
+        }
+        let audited = |name| all().find(|builtin| builtin.name == name).map(|builtin| builtin.audited);
+        assert_eq!(audited("guest-exec"), Some(&["path", "capture-output"][..]));
+        assert_eq!(audited("guest-file-write"), Some(&["handle", "count"][..]));
+    }
+
+    #[test]
+    fn arguments_are_listed_in_the_schemas_order() {
+        let arguments = |name| (all().find(|builtin| builtin.name == name).unwrap().arguments)();
+        assert_eq!(arguments("guest-exec"), ["path", "arg", "env", "input-data", "capture-output"]);
+        assert_eq!(arguments("guest-file-write"), ["handle", "buf-b64", "count"]);
+        assert_eq!(arguments("guest-file-open"), ["path", "mode"]);
+        assert!(arguments("guest-ping").is_empty());
     }
 
     #[test]

@@ -40,6 +40,7 @@ struct AuthorizedKeys {
 
 impl Command for GuestSshGetAuthorizedKeys {
     const NAME: &'static str = "guest-ssh-get-authorized-keys";
+    const AUDITED: &'static [&'static str] = &["username"];
     type Args = GetAuthorizedKeys;
     type Return = AuthorizedKeys;
 

@@ -4,42 +4,57 @@
 //! dies while filesystems are frozen cannot thaw them.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use smol::Executor;
 use smol::future::FutureExt;
 use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, Settings};
 
-use crate::policy::{Policy, Verdict};
+use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::wire::{Request, Response};
 
 /// Serves requests of every channel; shared by all of them.
 #[derive(Debug)]
 pub struct Dispatcher {
-    commands: Arc<Commands>,
+    current: Arc<Current>,
     agent: Arc<Agent>,
 }
 
-/// What there is and what is allowed: what a reload will swap as one.
+/// What there is and what is allowed: a reload swaps it as one. A request in flight ends with what it began with.
 #[derive(Debug)]
 struct Commands {
-    registry: Registry,
+    registry: Arc<Registry>,
     policy: Policy,
 }
 
+/// The commands of this moment.
+#[derive(Debug)]
+struct Current(RwLock<Arc<Commands>>);
+
+impl Current {
+    fn get(&self) -> Arc<Commands> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, commands: Commands) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(commands);
+    }
+}
+
 /// The commands, as `guest-info` asks for them.
-struct Listing(Arc<Commands>);
+struct Listing(Arc<Current>);
 
 impl Catalogue for Listing {
     /// In reverse order of registration, as qemu-ga lists them.
     fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo> {
+        let current = self.0.get();
         let info = |slot: &crate::registry::Slot| CommandInfo {
-            enabled: self.0.policy.verdict(slot, caller, frozen) == Verdict::Allowed,
+            enabled: current.policy.verdict(slot, caller, frozen).is_allowed(),
             name: slot.name.clone(),
             success_response: slot.flags.replies,
         };
-        self.0.registry.slots().iter().rev().map(info).collect()
+        current.registry.slots().iter().rev().map(info).collect()
     }
 }
 
@@ -51,9 +66,16 @@ impl Dispatcher {
         settings: &Settings,
         executor: Arc<Executor<'static>>,
     ) -> Self {
-        let commands = Arc::new(Commands { registry, policy });
-        let agent = Agent::new(settings, Box::new(Listing(commands.clone())), executor);
-        Self { commands, agent: Arc::new(agent) }
+        let commands = Commands { registry: Arc::new(registry), policy };
+        let current = Arc::new(Current(RwLock::new(Arc::new(commands))));
+        let agent = Agent::new(settings, Box::new(Listing(current.clone())), executor);
+        Self { current, agent: Arc::new(agent) }
+    }
+
+    /// Puts another policy in force, for requests that begin from here on.
+    pub fn set_policy(&self, policy: Policy) {
+        let registry = self.current.get().registry.clone();
+        self.current.set(Commands { registry, policy });
     }
 
     /// The agent's state.
@@ -64,19 +86,22 @@ impl Dispatcher {
     /// Runs a request; `None` if it succeeded and its success is not answered.
     pub async fn serve(&self, caller: &Caller, request: Request) -> Option<Response> {
         let Request { id, command, arguments } = request;
+        let current = self.current.get();
         // An unknown command is told before a disabled one, as qemu-ga does.
-        let Some(slot) = self.commands.registry.find(&command) else {
+        let Some(slot) = current.registry.find(&command) else {
             let desc = format!("The command {command} has not been found");
             return Some(Response::error(id, Error::not_found(desc)));
         };
         let frozen = self.agent.freeze.is_frozen();
-        if self.commands.policy.verdict(slot, caller, frozen) == Verdict::Disabled {
+        let verdict = current.policy.verdict(slot, caller, frozen);
+        if !verdict.is_allowed() {
             tracing::info!(command, ?caller, "refused");
             let desc = format!("Command {command} has been disabled: the command is not allowed");
             return Some(Response::error(id, Error::not_found(desc)));
         }
         tracing::debug!(command, ?caller, "called");
-        let cx = Context { agent: self.agent.clone(), caller: caller.clone() };
+        let cx =
+            Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
         let outcome = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
         let result = outcome.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().copied();

@@ -3,49 +3,48 @@
 //! A request takes six hops: `channel` (bytes) → `wire` (framing, request) → `dispatch` (lookup, policy, one call site) → `registry`
 //! (name → provider) → a command of `waga-builtins` → `wire` (one reply line).
 
+mod background;
 mod call;
 pub mod channel;
+mod check;
 pub mod cli;
 pub mod config;
 mod daemon;
 pub mod dispatch;
 mod log;
+mod nearest;
 pub mod policy;
 pub mod registry;
+mod service;
 pub mod wire;
 
 use std::process::ExitCode;
 
 use cli::Wish;
-use config::Config;
+use config::{Config, Places};
 
 /// Runs what the command line asks for; the program's exit code.
 pub fn run() -> ExitCode {
-    if let Some(words) = call::words(std::env::args_os()) {
-        return call::run(words);
-    }
     let wish = match cli::parse(std::env::args_os()) {
         Ok(wish) => wish,
         Err(text) => return fail(&text),
     };
-    let cli = match wish {
-        Wish::Run(cli) => *cli,
-        Wish::Print(text) => {
-            #[expect(clippy::print_stdout, reason = "what was asked for")]
-            {
-                println!("{text}");
-            }
-            return ExitCode::SUCCESS;
+    match wish {
+        Wish::Run(cli) => daemon::run(*cli).unwrap_or_else(|text| fail(&text)),
+        Wish::Check(cli, json) => check::run(&cli, json),
+        Wish::Call(words) => call::run(words.into_iter()),
+        Wish::Print(text) => print(&text),
+        Wish::DumpConf(cli) => {
+            let text = Config::load(&cli, &Places::system()).and_then(|resolved| resolved.dump());
+            text.map_or_else(|error| fail(&error.to_string()), |text| print(&text))
         }
-    };
-    let started = Config::load(cli).map_err(|error| error.to_string()).and_then(|config| {
-        log::start(config.log_file.as_deref(), config.verbose).map_err(|error| error.to_string())?;
-        Ok(config)
-    });
-    match started.and_then(|config| daemon::run(config).map_err(|error| error.to_string())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(text) => fail(&text),
     }
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn print(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
 }
 
 fn fail(text: &str) -> ExitCode {

@@ -6,7 +6,6 @@ use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
@@ -14,17 +13,23 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::config::{self, Target};
+
 /// Starts logging: errors only, or everything. A log file is readable by its owner alone and appended to.
 ///
 /// # Errors
 /// The file cannot be opened.
-pub(crate) fn start(file: Option<&Path>, verbose: bool) -> io::Result<()> {
+pub(crate) fn start(config: &config::Log) -> io::Result<()> {
+    let file = match &config.target {
+        Target::File(path) => Some(path.as_path()),
+        _ => None,
+    };
     let file = file.map(|path| {
         OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot open the log file {}: {error}", path.display()))
         })
     });
-    let log = Log { file: file.transpose()?, most: if verbose { Level::TRACE } else { Level::ERROR } };
+    let log = Log { file: file.transpose()?, most: if config.verbose { Level::TRACE } else { Level::ERROR } };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)
 }
 

@@ -1,41 +1,220 @@
 //! Who may run what. Asked at one place, by the dispatcher, once a request; it knows flags and lists, and runs nothing.
+//!
+//! A policy is made of layers: each file of ours, and the options of qemu-ga's kind together. Whatever one layer takes away is away:
+//! block lists add up, allow lists intersect, limits all hold. So a further file never widens what another narrowed.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use waga_builtins::Caller;
+use waga_builtins::{Caller, Limits};
 
 use crate::registry::Slot;
 
-/// What policy says of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Run it.
-    Allowed,
-    /// Refuse it.
-    Disabled,
+/// Where the operator said something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(Arc<Said>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    /// `None` for the command line.
+    file: Option<PathBuf>,
+    /// Counted from 1; 0 where it is not known.
+    line: usize,
+    column: usize,
+    /// The key or the option.
+    key: String,
 }
 
-/// The lists of the operator.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+impl Origin {
+    /// A place in a file, line and column counted from 1.
+    pub fn place(file: &Path, line: usize, column: usize, key: impl Into<String>) -> Self {
+        Self(Arc::new(Said { file: Some(file.into()), line, column, key: key.into() }))
+    }
+
+    /// A line of a file, counted from 1.
+    pub fn line(file: &Path, line: usize, key: impl Into<String>) -> Self {
+        Self::place(file, line, 0, key)
+    }
+
+    /// An option of the command line.
+    pub fn option(name: &str) -> Self {
+        Self(Arc::new(Said { file: None, line: 0, column: 0, key: name.into() }))
+    }
+
+    /// The file; `None` for the command line.
+    pub fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
+    }
+
+    /// The line and the column, counted from 1, as far as they are known.
+    pub fn position(&self) -> (Option<usize>, Option<usize>) {
+        let known = |number: usize| (number > 0).then_some(number);
+        (known(self.0.line), known(self.0.column))
+    }
+
+    /// The key or the option.
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+}
+
+/// `FILE:LINE:COLUMN: KEY`, or the option.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = self.file() {
+            write!(f, "{}:", file.display())?;
+            let (line, column) = self.position();
+            for number in line.into_iter().chain(column) {
+                write!(f, "{number}:")?;
+            }
+            f.write_str(" ")?;
+        }
+        f.write_str(self.key())
+    }
+}
+
+/// Names, each with the place that first said it.
+pub type Names = HashMap<String, Origin>;
+
+/// Only these commands: one list, or several that add up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowList {
+    /// The commands.
+    pub names: Names,
+    /// Where the list is.
+    pub origin: Origin,
+}
+
+/// What holds for a channel, or for all of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rules {
+    /// A command has to be in each of them.
+    pub allow: Vec<AllowList>,
+    /// A command must not be here.
+    pub block: Names,
+    /// What a command may do.
+    pub limits: Arc<Limits>,
+    /// Where `[policy.exec]` and `[policy.file]` stand.
+    pub limited_by: Vec<Origin>,
+}
+
+impl Rules {
+    /// What takes a command away, if anything does.
+    fn against(&self, name: &str) -> Option<Reason<'_>> {
+        if let Some(origin) = self.block.get(name) {
+            return Some(Reason::Blocked(origin));
+        }
+        self.allow
+            .iter()
+            .find(|list| !list.names.contains_key(name))
+            .map(|list| Reason::NotAllowed(&list.origin))
+    }
+}
+
+/// The operator's word on every channel.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
-    allow: Option<HashSet<String>>,
-    block: HashSet<String>,
+    /// For all channels.
+    all: Rules,
+    /// For those that may do less: their own rules, with the limits of all channels in them.
+    channels: HashMap<Arc<str>, Rules>,
+}
+
+/// Why a command is on or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason<'a> {
+    /// Nobody said anything.
+    Default,
+    /// An allow list has it.
+    Allowed(&'a Origin),
+    /// A block list has it.
+    Blocked(&'a Origin),
+    /// An allow list does not have it.
+    NotAllowed(&'a Origin),
+    /// It cannot run while filesystems are frozen.
+    Frozen,
+}
+
+/// What policy says of one request.
+#[derive(Debug, Clone)]
+pub struct Verdict<'a> {
+    /// Why.
+    pub reason: Reason<'a>,
+    /// What the command may do, if it is on.
+    pub limits: &'a Arc<Limits>,
+    /// Where limits are said, for all of the caller's commands.
+    pub limited_by: &'a [Origin],
+}
+
+impl Verdict<'_> {
+    /// Whether the command may run.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self.reason, Reason::Default | Reason::Allowed(_))
+    }
 }
 
 impl Policy {
-    /// Only commands of `allow`, if there is such a list, and none of `block`. Names that no command has mean nothing.
-    pub fn new(allow: Option<Vec<String>>, block: Vec<String>) -> Self {
-        Self { allow: allow.map(HashSet::from_iter), block: block.into_iter().collect() }
+    /// A policy of rules for all channels and further ones for some. A channel with rules of its own shares no handles with others.
+    pub fn new(all: Rules, channels: impl IntoIterator<Item = (Arc<str>, Rules)>) -> Self {
+        let own = |(name, mut rules): (Arc<str>, Rules)| {
+            rules.limited_by = [&all.limited_by[..], &rules.limited_by].concat();
+            rules.limits = Arc::new(Limits {
+                owner: Some(name.clone()),
+                exec: [&all.limits.exec[..], &rules.limits.exec].concat(),
+                file: [&all.limits.file[..], &rules.limits.file].concat(),
+            });
+            (name, rules)
+        };
+        let channels = channels.into_iter().map(own).collect();
+        Self { all, channels }
     }
 
-    /// Whether this caller may run this command now.
+    /// Whether this caller may run this command now, and why.
     ///
     /// While frozen, just the commands that can run then, less the blocked ones. (qemu-ga lets its frozen list override the operator's.)
-    pub fn verdict(&self, slot: &Slot, _caller: &Caller, frozen: bool) -> Verdict {
+    pub fn verdict(&self, slot: &Slot, caller: &Caller, frozen: bool) -> Verdict<'_> {
+        let own = match caller {
+            Caller::Channel(name) if !self.channels.is_empty() => self.channels.get(name),
+            _ => None,
+        };
         let name = &*slot.name;
-        let listed =
-            !self.block.contains(name) && self.allow.as_ref().is_none_or(|allow| allow.contains(name));
-        if listed && (!frozen || slot.flags.while_frozen) { Verdict::Allowed } else { Verdict::Disabled }
+        let against = self.all.against(name).or_else(|| own.and_then(|rules| rules.against(name)));
+        let reason = against.unwrap_or_else(|| {
+            if frozen && !slot.flags.while_frozen {
+                return Reason::Frozen;
+            }
+            let lists = own.into_iter().chain([&self.all]).flat_map(|rules| &rules.allow);
+            let allowed = lists.filter_map(|list| list.names.get(name)).next();
+            allowed.map_or(Reason::Default, Reason::Allowed)
+        });
+        let rules = own.unwrap_or(&self.all);
+        Verdict { reason, limits: &rules.limits, limited_by: &rules.limited_by }
+    }
+
+    /// Every name in a list, with its place: what `check` looks for mistakes in.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, &Origin)> {
+        let rules = self.channels.values().chain([&self.all]);
+        rules.flat_map(|rules| {
+            let allowed = rules.allow.iter().flat_map(|list| &list.names);
+            allowed.chain(&rules.block).map(|(name, origin)| (name.as_str(), origin))
+        })
+    }
+
+    /// The rules of all channels.
+    pub fn all(&self) -> &Rules {
+        &self.all
+    }
+
+    /// The rules of one channel besides, if it has any.
+    pub fn channel(&self, name: &str) -> Option<&Rules> {
+        self.channels.get(name)
+    }
+
+    /// The channels that have rules of their own.
+    pub fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.channels.keys()
     }
 }
 
@@ -44,28 +223,70 @@ mod tests {
     use super::*;
     use crate::registry::Registry;
 
-    fn check(allow: Option<&[&str]>, block: &[&str], name: &str, frozen: bool) -> bool {
-        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        let policy = Policy::new(allow.map(owned), owned(block));
+    fn names(names: &[&str]) -> Names {
+        names.iter().map(|&name| (name.to_owned(), Origin::option(name))).collect()
+    }
+
+    fn rules(allow: &[&[&str]], block: &[&str]) -> Rules {
+        let list = |&list: &&[&str]| AllowList { names: names(list), origin: Origin::option("-a") };
+        Rules { allow: allow.iter().map(list).collect(), block: names(block), ..Rules::default() }
+    }
+
+    fn on(policy: &Policy, channel: &str, name: &str, frozen: bool) -> bool {
         let registry = Registry::builtins();
-        let caller = Caller::Channel("test".into());
-        policy.verdict(registry.find(name).unwrap(), &caller, frozen) == Verdict::Allowed
+        let caller = Caller::Channel(channel.into());
+        policy.verdict(registry.find(name).unwrap(), &caller, frozen).is_allowed()
+    }
+
+    fn check(allow: &[&[&str]], block: &[&str], name: &str, frozen: bool) -> bool {
+        on(&Policy::new(rules(allow, block), []), "test", name, frozen)
     }
 
     #[test]
     fn lists_subtract_and_intersect() {
-        assert!(check(None, &[], "guest-ping", false));
-        assert!(!check(None, &["guest-ping"], "guest-ping", false));
-        assert!(check(Some(&["guest-ping"]), &[], "guest-ping", false));
-        assert!(!check(Some(&["guest-ping"]), &[], "guest-info", false));
-        assert!(!check(Some(&["guest-ping"]), &["guest-ping"], "guest-ping", false));
-        assert!(!check(Some(&[]), &[], "guest-ping", false));
+        assert!(check(&[], &[], "guest-ping", false));
+        assert!(!check(&[], &["guest-ping"], "guest-ping", false));
+        assert!(check(&[&["guest-ping"]], &[], "guest-ping", false));
+        assert!(!check(&[&["guest-ping"]], &[], "guest-info", false));
+        assert!(!check(&[&["guest-ping"]], &["guest-ping"], "guest-ping", false));
+        assert!(!check(&[&[]], &[], "guest-ping", false));
+        let two: &[&[&str]] = &[&["guest-ping", "guest-info"], &["guest-info", "guest-sync"]];
+        assert!(check(two, &[], "guest-info", false));
+        assert!(!check(two, &[], "guest-ping", false) && !check(two, &[], "guest-sync", false));
     }
 
     #[test]
     fn a_frozen_agent_keeps_what_can_run_then() {
-        assert!(check(None, &[], "guest-ping", true));
-        assert!(!check(None, &[], "guest-get-time", true));
-        assert!(!check(None, &["guest-ping"], "guest-ping", true));
+        assert!(check(&[], &[], "guest-ping", true));
+        assert!(!check(&[], &[], "guest-get-time", true));
+        assert!(!check(&[], &["guest-ping"], "guest-ping", true));
+    }
+
+    #[test]
+    fn a_channel_may_do_less_and_never_more() {
+        let all = rules(&[&["guest-ping", "guest-info"]], &[]);
+        let own = rules(&[&["guest-ping", "guest-sync"]], &[]);
+        let policy = Policy::new(all, [("small".into(), own)]);
+        let channel = |channel: &str| {
+            ["guest-ping", "guest-info", "guest-sync"].map(|name| on(&policy, channel, name, false))
+        };
+        assert_eq!(channel("other"), [true, true, false]);
+        assert_eq!(channel("small"), [true, false, false]);
+        let verdict = policy.verdict(
+            Registry::builtins().find("guest-ping").unwrap(),
+            &Caller::Channel("small".into()),
+            false,
+        );
+        assert_eq!(verdict.limits.owner.as_deref(), Some("small"));
+    }
+
+    #[test]
+    fn an_origin_reads_like_a_compilers_message() {
+        assert_eq!(
+            Origin::place(Path::new("/a"), 3, 7, "[policy] block").to_string(),
+            "/a:3:7: [policy] block"
+        );
+        assert_eq!(Origin::line(Path::new("/a"), 3, "block-rpcs").to_string(), "/a:3: block-rpcs");
+        assert_eq!(Origin::option("-b").to_string(), "-b");
     }
 }

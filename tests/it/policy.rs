@@ -57,6 +57,13 @@ fn blocking_wins_over_allowing_and_lists_add_up() {
     disabled(table, "guest-get-time").check();
 }
 
+/// An empty name is the name of no command; an empty list is no list.
+#[test]
+fn a_list_of_nothing_allows_nothing() {
+    disabled(with(&["-a", ","]).since(8), "guest-ping").check();
+    with(&["-a", ""]).since(8).ask(r#"{"execute":"guest-ping"}"#, r#"{"return": {}}"#).check();
+}
+
 #[test]
 fn a_disabled_command_is_refused_before_its_arguments_are_looked_at() {
     let table = with(&["--block-rpcs=guest-file-open"]);

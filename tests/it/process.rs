@@ -101,11 +101,11 @@ fn a_wrong_configuration_is_told_with_its_place() {
         return;
     }
     for (file, expected) in [
-        ("[policy]\nblok = []\n", &["line 2", "blok"][..]),
-        ("\n\nchannel = 5\n", &["line 3"]),
-        ("[[channel]]\nmethod = \"tcp\"\n", &["line 2", "tcp"]),
-        ("[policy\n", &["line 1"]),
-        ("[frost]\n", &["frost"]),
+        ("[policy]\nblok = []\n", &[":2:1: ", "blok", "did you mean `block`?"][..]),
+        ("\n\nchannel = 5\n", &[":3:11: "]),
+        ("[[channel]]\nmethod = \"tcp\"\n", &[":2:10: ", "tcp"]),
+        ("[policy\n", &[":1:8: "]),
+        ("[frost]\n", &[":1:2: ", "frost"]),
     ] {
         let setup = program.setup();
         let path = setup.dir().join("agent.toml");

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
@@ -31,6 +31,8 @@ pub struct Program {
     path: PathBuf,
     /// What `-V` prints.
     version: String,
+    /// What it is told that it is called.
+    called: Option<String>,
 }
 
 impl Program {
@@ -49,7 +51,7 @@ impl Program {
         let path = path.into();
         let output = Command::new(&path).arg("-V").output();
         let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()));
-        Self { path, version: String::from_utf8_lossy(&output.stdout).trim().to_owned() }
+        Self { path, version: String::from_utf8_lossy(&output.stdout).trim().to_owned(), called: None }
     }
 
     /// Whether it is waga, and not the original.
@@ -74,9 +76,26 @@ impl Program {
         &self.version
     }
 
+    /// The same program under another name, as its first argument tells it.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.called = Some(name.to_owned());
+        self
+    }
+
+    /// A command that runs it without arguments, reading nothing.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        if let Some(name) = &self.called {
+            command.arg0(name);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// Runs it to its end, apart from any agent.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
-        Command::new(&self.path).args(args).stdin(Stdio::null()).output().unwrap()
+        self.command().args(args).output().unwrap()
     }
 
     /// An agent to be started.
@@ -139,7 +158,7 @@ impl Setup {
     /// The command that starts it.
     fn command(&self) -> Command {
         let dir = self.dir.path();
-        let mut command = Command::new(&self.program.path);
+        let mut command = self.program.command();
         command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock"));
         command.arg("-t").arg(self.state.as_deref().unwrap_or(dir)).arg("-l").arg(dir.join("log"));
         command.args(self.verbose.then_some("-v")).args(&self.options).current_dir(dir);
@@ -149,7 +168,7 @@ impl Setup {
                 None => command.env_remove(name),
             };
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stdout(Stdio::null());
         command.stderr(File::options().append(true).create(true).open(dir.join("stderr")).unwrap());
         command
     }

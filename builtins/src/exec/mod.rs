@@ -3,11 +3,14 @@
 //! A child is started on a thread for such work, then belongs to a task of the daemon's executor that reaps it at once when it ends,
 //! whether or not anyone asks, and reads its output. Children outlive the agent, as with qemu-ga.
 //!
+//! Which programs a caller may start is said in `rules`.
+//!
 //! Never logged: arguments, environment, input and output, which may hold secrets. Differs from qemu-ga, which logs the arguments.
 
 mod capture;
 mod record;
 mod report;
+mod rules;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ use smol::future::zip;
 
 use self::capture::{Capture, Input, Pipes};
 use self::record::{Owner, Which};
+pub use self::rules::{Rule, Rules};
 use self::table::{Answer, Table};
 use crate::command::{Builtin, Command, Reply};
 use crate::context::{Agent, Context, Work};
@@ -79,6 +83,7 @@ struct Started {
 
 impl Command for GuestExec {
     const NAME: &'static str = "guest-exec";
+    const AUDITED: &'static [&'static str] = &["path", "capture-output"];
     type Args = Exec;
     type Return = Started;
 
@@ -89,32 +94,37 @@ impl Command for GuestExec {
     }
 
     async fn run(cx: &Context, exec: Exec) -> Result<Started> {
-        let (agent, owner) = (cx.agent.clone(), cx.caller.owner().cloned());
+        let (agent, owner, limits) = (cx.agent.clone(), cx.owner(), cx.limits.clone());
         // All in one go: a request that is given up in the middle must not leave a child that nobody reaps.
-        cx.blocking(Work::Spawn, move || start(&agent, owner, exec)).await?
+        cx.blocking(Work::Spawn, move || start(&agent, owner, &limits.exec, exec)).await?
     }
 }
 
-fn start(agent: &Agent, owner: Owner, exec: Exec) -> Result<Started> {
+fn start(agent: &Agent, owner: Owner, layers: &[Rules], exec: Exec) -> Result<Started> {
     let shared = &agent.execs.0;
+    let args = exec.arg.unwrap_or_default();
+    let (path, env) = match rules::admit(layers, &exec.path, &args, exec.env.as_deref().unwrap_or_default())?
+    {
+        Some(admitted) => (admitted.path, Some(admitted.env)),
+        None => (exec.path, exec.env),
+    };
     let input = match exec.input.map(base64::decode_in_place).transpose()? {
         Some(data) => Some(Input::new(data, shared)?),
         None => None,
     };
-    let args = exec.arg.unwrap_or_default();
-    let program = Program::new(&exec.path, &args, exec.env.as_deref());
+    let program = Program::new(&path, &args, env.as_deref());
     let pipes = Pipes::open(exec.capture_output.unwrap_or_default(), input.is_some())
         .map_err(|error| Error::generic(os_text(&error)))?;
     let [stdin, stdout, stderr] = &pipes.child;
     let child = program.spawn([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).map_err(|error| {
         // GLib's words.
-        let what = format!("Failed to execute child process \u{201c}{}\u{201d}", exec.path);
+        let what = format!("Failed to execute child process \u{201c}{}\u{201d}", path);
         Error::generic(format!("{what} ({})", os_text(&error)))
     })?;
     // The child's ends, or the streams would never end.
     drop(pipes.child);
     let pid = child.pid();
-    tracing::info!(program = shorten(&exec.path), arguments = args.len(), pid, "guest-exec");
+    tracing::info!(program = shorten(&path), arguments = args.len(), pid, "guest-exec");
 
     let id = shared.table().insert(owner, pid);
     if let (Some(pipe), Some(input)) = (pipes.input, input) {
@@ -142,12 +152,13 @@ struct Status {
 
 impl Command for GuestExecStatus {
     const NAME: &'static str = "guest-exec-status";
+    const AUDITED: &'static [&'static str] = &["pid"];
     type Args = Status;
     type Return = Reply;
 
     async fn run(cx: &Context, Status { pid }: Status) -> Result<Reply> {
         let known = i32::try_from(pid).map_or(Answer::Unknown, |pid| {
-            let owner = cx.caller.owner().cloned();
+            let owner = cx.owner();
             cx.agent.execs.0.table().take(&owner, pid)
         });
         match known {

@@ -1,11 +1,9 @@
 //! What is kept of one child, for whom, and the bounds of it. The bookkeeping of many is in the table.
 
-use std::sync::Arc;
-
 use crate::sys::spawn::Ended;
 
-/// Whose a child is: an extension's, by its name, or the host's.
-pub(super) type Owner = Option<Arc<str>>;
+/// Whose a child is: `None` for the channels that share theirs.
+pub(super) type Owner = Option<crate::context::Owner>;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +21,8 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) const AGENT: Self =
         Self { records: 4096, output: 64 << 20, stream: 16 << 20, input: 128 << 20 };
-    /// The part of `records` and `output` that one extension may hold.
-    pub(super) const EXTENSION_SHARE: usize = 4;
+    /// The part of `records` and `output` that one owner may hold: an extension, or who else does not share with the host.
+    pub(super) const OWNER_SHARE: usize = 4;
 }
 
 /// Standard output or error: the place of its data in a record.

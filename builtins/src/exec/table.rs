@@ -5,7 +5,8 @@
 //! and before it is asked for in any case. A new child then takes the older record's place, for a client cannot tell the two apart.
 //!
 //! What is kept is bounded. In this order things go: the oldest ended record's output, the next one's and so on, then what running
-//! children still write; and the oldest ended records when there are too many. An extension may hold a quarter of either bound.
+//! children still write; and the oldest ended records when there are too many. One owner, an extension or a limited
+//! channel, may hold a quarter of either bound.
 //! Differs from qemu-ga, which keeps everything for ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -107,7 +108,7 @@ impl Table {
         }
         self.ended.insert(id, record);
         self.account(&owner, |held| held.records += 1);
-        if owner.is_some() && self.held(&owner).records > self.limits.records / Limits::EXTENSION_SHARE {
+        if owner.is_some() && self.held(&owner).records > self.limits.records / Limits::OWNER_SHARE {
             let oldest = self.ended.iter().find(|(_, record)| record.owner == owner).map(|(&id, _)| id);
             oldest.map(|id| self.forget(id));
         }
@@ -143,7 +144,7 @@ impl Table {
     /// How many of `wanted` bytes may be added to this owner's output, after older output has been given up for it.
     fn make_room(&mut self, owner: &Owner, mut wanted: usize) -> usize {
         if owner.is_some() {
-            let share = self.limits.output / Limits::EXTENSION_SHARE;
+            let share = self.limits.output / Limits::OWNER_SHARE;
             while self.held(owner).output + wanted > share {
                 let is_own = |id: &&u64| self.ended.get(id).is_some_and(|record| record.owner == *owner);
                 let Some(&oldest) = self.loaded.iter().find(is_own) else { break };
@@ -206,11 +207,13 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     const SMALL: Limits = Limits { records: 8, output: 80, stream: 30, input: 10 };
+
+    fn owner(name: &str) -> Owner {
+        Some(crate::context::Owner::Extension(name.into()))
+    }
 
     fn table() -> Table {
         Table::new(SMALL)
@@ -319,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_extension_sees_its_own_and_holds_a_quarter() {
-        let (mut table, extension) = (table(), Some(Arc::from("extension")));
+        let (mut table, extension) = (table(), owner("extension"));
         for pid in 1..=3 {
             run(&mut table, &None, pid, &[0; 20]);
         }
@@ -345,7 +348,7 @@ mod tests {
     fn a_new_child_takes_the_place_of_an_older_one_with_its_pid() {
         let mut table = table();
         run(&mut table, &None, 1, &[0; 9]);
-        run(&mut table, &Some(Arc::from("other")), 1, &[0; 8]);
+        run(&mut table, &owner("other"), 1, &[0; 8]);
         // Reaped, but something else still holds its output open.
         let older = table.insert(None, 1);
         table.append(older, Which::Out, &[0; 7]);
@@ -356,7 +359,7 @@ mod tests {
         assert!(matches!(table.take(&None, 1), Answer::Running));
         table.finish(newer, Ended::Code(0));
         assert_eq!(left(&mut table, &None, 1), Some((5, false)));
-        assert_eq!(left(&mut table, &Some(Arc::from("other")), 1), Some((8, false)));
+        assert_eq!(left(&mut table, &owner("other"), 1), Some((8, false)));
         assert!(is_empty(&table));
     }
 

@@ -12,6 +12,7 @@ use smol::stream::StreamExt;
 
 use super::*;
 use crate::context::{Caller, Catalogue, CommandInfo, Settings};
+use crate::limits::Limits;
 
 struct Nothing;
 
@@ -27,7 +28,7 @@ fn on_executor(test: impl AsyncFnOnce(&Context)) {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings { state_dir: directory.path().to_owned() };
     let agent = Arc::new(Agent::new(&settings, Box::new(Nothing), executor.clone()));
-    let cx = Context { agent, caller: Caller::Channel(Arc::from("test")) };
+    let cx = Context { agent, caller: Caller::Channel(Arc::from("test")), limits: Arc::default() };
     smol::block_on(executor.run(test(&cx)));
 }
 
@@ -248,6 +249,7 @@ fn an_extension_and_the_host_see_their_own_children() {
         let as_extension = |name: &str| Context {
             agent: cx.agent.clone(),
             caller: Caller::Extension(Arc::from(name), Arc::new(cx.caller.clone())),
+            limits: Arc::default(),
         };
         let (one, two) = (as_extension("one"), as_extension("two"));
         let unknown = |pid| Err(format!("PID {pid} does not exist"));
@@ -257,6 +259,57 @@ fn an_extension_and_the_host_see_their_own_children() {
         let pid = start_program(cx, json!({"path": "/bin/true"})).await;
         assert_eq!(status(&one, pid).await, unknown(pid));
         assert_eq!(ended(cx, pid).await["exitcode"], 0);
+    });
+}
+
+#[test]
+fn a_program_under_rules_gets_their_environment_and_nothing_of_the_agents() {
+    on_executor(async |cx| {
+        let rule = |program: &str, args: &[&str], env: &[&str]| {
+            let owned = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+            Rule::new(program, &owned(args), &owned(env)).unwrap()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        fs::write(&script, "echo \"$0 $* $LANG\"").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = script.to_str().unwrap();
+        let rules = [rule("/usr/bin/env", &[], &["A=1", "LANG"]), rule(path, &["?"], &["LANG=C"])];
+        let limits = Limits { exec: vec![Rules(rules.into())], ..Limits::default() };
+        let limited = Context { limits: Arc::new(limits), ..cx.clone() };
+        let output = async |mut arguments: Value| {
+            arguments["capture-output"] = json!(true);
+            String::from_utf8(decoded(&run(&limited, arguments).await, "out-data")).unwrap()
+        };
+        assert_eq!(output(json!({"path": "env"})).await, "A=1\n");
+        assert_eq!(output(json!({"path": "/usr/bin/env", "env": ["LANG=x"]})).await, "A=1\nLANG=x\n");
+        assert_eq!(output(json!({"path": "script", "arg": ["*"]})).await, format!("{path} * C\n"));
+        for (arguments, what) in [
+            (json!({"path": "/bin/sh", "arg": ["-c", "secret"]}), "'/bin/sh'"),
+            (json!({"path": "env", "arg": ["secret"]}), "these arguments of 'env'"),
+            (json!({"path": "env", "env": ["LD_PRELOAD=secret"]}), "the variable 'LD_PRELOAD'"),
+        ] {
+            let refused = call(&limited, "guest-exec", arguments).await;
+            assert_eq!(refused, Err(format!("guest-exec: the policy does not allow {what}")));
+        }
+    });
+}
+
+#[test]
+fn limited_channels_see_their_own_children() {
+    on_executor(async |cx| {
+        let limited = |name: &str| Context {
+            limits: Arc::new(Limits { owner: Some(name.into()), ..Limits::default() }),
+            ..cx.clone()
+        };
+        let (one, two) = (limited("one"), limited("two"));
+        let extension =
+            Context { caller: Caller::Extension("one".into(), Arc::new(cx.caller.clone())), ..one.clone() };
+        let pid = start_program(&one, json!({"path": "/bin/true"})).await;
+        for other in [cx, &two, &extension] {
+            assert_eq!(status(other, pid).await, Err(format!("PID {pid} does not exist")));
+        }
+        assert_eq!(ended(&limited("one"), pid).await["exitcode"], 0);
     });
 }
 

@@ -4,8 +4,12 @@
 //! left to do, and a full disk shows at the write. What is read comes in pieces, so that a large read costs little memory.
 
 mod open;
+mod places;
 mod read;
 mod state;
+#[cfg(test)]
+mod tests;
+mod within;
 mod write;
 
 use std::collections::HashMap;
@@ -18,8 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use smol::lock::{Mutex as AsyncMutex, MutexGuardArc};
 
+pub use self::places::Places;
 use crate::command::{Builtin, Command, Empty};
-use crate::context::{Context, Work, in_time};
+use crate::context::{Context, Owner, Work, in_time};
 use crate::error::{Error, Result};
 use state::Counter;
 
@@ -43,8 +48,8 @@ pub struct Files {
 
 #[derive(Debug)]
 struct Entry {
-    /// Whose it is: an extension's, or the host's.
-    owner: Option<Arc<str>>,
+    /// Whose it is; `None` for the channels that share theirs.
+    owner: Option<Owner>,
     file: Arc<AsyncMutex<Opened>>,
 }
 
@@ -76,14 +81,14 @@ impl Files {
         lock(&self.counter).close();
     }
 
-    fn add(&self, handle: i64, owner: Option<Arc<str>>, opened: Opened) {
+    fn add(&self, handle: i64, owner: Option<Owner>, opened: Opened) {
         let file = Arc::new(AsyncMutex::new(opened));
         lock(&self.open).insert(handle, Entry { owner, file });
     }
 
     fn find(&self, cx: &Context, handle: i64) -> Result<Arc<AsyncMutex<Opened>>> {
-        let open = lock(&self.open);
-        let entry = open.get(&handle).filter(|entry| entry.owner.as_ref() == cx.caller.owner());
+        let (open, owner) = (lock(&self.open), cx.owner());
+        let entry = open.get(&handle).filter(|entry| entry.owner == owner);
         entry.map(|entry| entry.file.clone()).ok_or_else(|| unknown(handle))
     }
 }
@@ -133,6 +138,7 @@ struct GuestFileClose;
 
 impl Command for GuestFileClose {
     const NAME: &'static str = "guest-file-close";
+    const AUDITED: &'static [&'static str] = &["handle"];
     type Args = Handle;
     type Return = Empty;
 
@@ -152,6 +158,7 @@ struct GuestFileFlush;
 
 impl Command for GuestFileFlush {
     const NAME: &'static str = "guest-file-flush";
+    const AUDITED: &'static [&'static str] = &["handle"];
     type Args = Handle;
     type Return = Empty;
 
@@ -224,6 +231,7 @@ struct Position {
 
 impl Command for GuestFileSeek {
     const NAME: &'static str = "guest-file-seek";
+    const AUDITED: &'static [&'static str] = &["handle", "offset", "whence"];
     type Args = SeekArgs;
     type Return = Position;
 

@@ -32,6 +32,7 @@ pub(crate) struct Args {
 
 impl Command for GuestFileRead {
     const NAME: &'static str = "guest-file-read";
+    const AUDITED: &'static [&'static str] = &["handle", "count"];
     type Args = Args;
     type Return = Reply;
 

@@ -48,6 +48,7 @@ pub(super) struct Written {
 
 impl Command for GuestFileWrite {
     const NAME: &'static str = "guest-file-write";
+    const AUDITED: &'static [&'static str] = &["handle", "count"];
     type Args = Args;
     type Return = Written;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 
 use super::input;
 use crate::error::{Error, Result};
@@ -97,6 +97,44 @@ impl Taken {
         self.place = 0..bytes.len();
         self.message = bytes;
     }
+}
+
+/// The names of the members of `T`, as they are on the wire and in the order of its fields; none of what is not a struct.
+///
+/// The type's own reader is asked, so that a name is written once.
+pub(crate) fn names<T: DeserializeOwned>() -> &'static [&'static str] {
+    /// Takes down the fields that are asked for, and gives nothing.
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    type Nothing = de::value::Error;
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = Nothing;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> std::result::Result<V::Value, Nothing> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> std::result::Result<V::Value, Nothing> {
+            Err(de::Error::custom(""))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut fields: &'static [&'static str] = &[];
+    // It fails, but not before it has said what it wants.
+    let _ = T::deserialize(Names(&mut fields));
+    fields
 }
 
 #[cfg(test)]

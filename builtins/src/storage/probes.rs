@@ -258,7 +258,7 @@ mod tests {
     fn context() -> Context {
         let settings = Settings { state_dir: "/nonexistent".into() };
         let agent = Agent::new(&settings, Box::new(Nothing), Arc::new(smol::Executor::new()));
-        Context { agent: Arc::new(agent), caller: Caller::Channel("test".into()) }
+        Context { agent: Arc::new(agent), caller: Caller::Channel("test".into()), limits: Arc::default() }
     }
 
     /// A door that some items hang at until it is opened.

@@ -16,8 +16,7 @@ mod reply;
 mod request;
 mod transport;
 
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use arguments::Arguments;
@@ -26,15 +25,6 @@ use deadline::Deadline;
 use error::Error;
 use options::{Call, Place, Wish};
 use request::Request;
-
-/// The words after `call`, if that is what the program is started for; `None` for the daemon.
-///
-/// Started under the name of qemu-ga it has no verbs: there a word that belongs to no option means nothing.
-pub(crate) fn words(mut args: impl Iterator<Item = OsString>) -> Option<impl Iterator<Item = OsString>> {
-    let program = PathBuf::from(args.next()?);
-    let verb = args.next()?;
-    (verb == "call" && program.file_name() != Some(OsStr::new("qemu-ga"))).then_some(args)
-}
 
 /// Runs `waga call` with the words that follow; the program's exit code.
 pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
@@ -67,19 +57,4 @@ fn answer(call: &Call) -> Result<(), Error> {
     let Some(line) = line else { return Ok(()) };
     let value = reply::returned(command, &line)?.get();
     if call.command.is_some() { call.output.value(value) } else { call.output.info(value) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_verb_is_the_second_word_and_not_qemu_gas() {
-        let check = |line: &str| words(line.split(' ').map(OsString::from)).map(Iterator::collect::<Vec<_>>);
-        assert_eq!(check("/usr/bin/waga call a b"), Some(vec!["a".into(), "b".into()]));
-        assert_eq!(check("agent-under-test call"), Some(Vec::new()));
-        for line in ["waga", "waga -v call", "waga calls", "qemu-ga call a", "/usr/sbin/qemu-ga call"] {
-            assert_eq!(check(line), None, "{line}");
-        }
-    }
 }

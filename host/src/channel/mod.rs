@@ -17,7 +17,7 @@ use smol::stream::StreamExt;
 use smol::{Executor, Timer};
 use waga_builtins::{Caller, Error, Reply};
 
-use crate::config::{Channel, Method};
+use crate::config::{Channel, Endpoint};
 use crate::dispatch::Dispatcher;
 use crate::wire::budget::{Budget, lock};
 use crate::wire::{Event, Message, Request, Response};
@@ -83,16 +83,15 @@ pub struct House {
 pub fn open(channel: &Channel, house: &House) -> io::Result<()> {
     let place =
         |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let path = &channel.path;
-    match channel.method {
-        Method::UnixListen => {
+    let caller = Caller::Channel(channel.name.clone());
+    match &channel.endpoint {
+        Endpoint::Unix(path, _) => {
             let listener = unix::listen(path).map_err(|error| place(path, error))?;
-            house.executor.spawn(unix::serve(listener, caller(channel), house.clone())).detach();
+            house.executor.spawn(unix::serve(listener, caller, house.clone())).detach();
         }
-        Method::VirtioSerial => {
+        Endpoint::VirtioSerial(path) => {
             let port = virtio_serial::Port::open(path).map_err(|error| place(path, error))?;
-            let (caller, home) = (caller(channel), house.clone());
-            let path = path.clone();
+            let (home, path) = (house.clone(), path.clone());
             let task = async move {
                 let ended = converse(port, &caller, &home).await;
                 let error = ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
@@ -102,12 +101,11 @@ pub fn open(channel: &Channel, house: &House) -> io::Result<()> {
             };
             house.executor.spawn(task).detach();
         }
+        Endpoint::IsaSerial(_) | Endpoint::Vsock { .. } => {
+            return Err(io::Error::other("not there yet"));
+        }
     }
     Ok(())
-}
-
-fn caller(channel: &Channel) -> Caller {
-    Caller::Channel(channel.name().into())
 }
 
 /// Serves one peer after another on a link until it ends.

@@ -1,6 +1,6 @@
 //! An agent as a process: started on a socket of its own, read in `/proc`, killed when dropped.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ pub(super) struct Candidate {
     pub(super) name: &'static str,
     program: PathBuf,
     dir: PathBuf,
+    options: Vec<OsString>,
 }
 
 impl Candidate {
@@ -26,7 +27,16 @@ impl Candidate {
         ensure!(program.is_file(), "no {name} at {} (see --help)", program.display());
         let dir = parent.join(name);
         fs::create_dir(&dir)?;
-        Ok(Self { name, program: program.into(), dir })
+        Ok(Self { name, program: program.into(), dir, options: Vec::new() })
+    }
+
+    /// The same program with this `agent.toml`.
+    pub(super) fn configured(name: &'static str, program: &Path, parent: &Path, text: &str) -> Result<Self> {
+        let mut candidate = Self::new(name, program, parent)?;
+        let file = candidate.dir.join("agent.toml");
+        fs::write(&file, text)?;
+        candidate.options = vec!["-c".into(), file.into()];
+        Ok(candidate)
     }
 
     /// What the program calls itself, if it does.
@@ -55,7 +65,9 @@ impl Candidate {
         let _ = fs::remove_file(&socket);
         let mut command = Command::new(&self.program);
         command.args([OsStr::new("-m"), "unix-listen".as_ref(), "-p".as_ref(), socket.as_ref()]);
-        command.args(["-t".as_ref(), self.dir.as_os_str()]);
+        command.args(["-t".as_ref(), self.dir.as_os_str()]).args(&self.options);
+        // What it writes beside its socket goes to a folder of its own.
+        command.current_dir(&self.dir);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(self.dir.join("log"))?);
         let begun = Instant::now();
         let mut child = command.spawn().context("spawn")?;

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use super::agent::{Agent, Candidate, PING};
 use super::table::{Line, Target, Unit};
 use super::wire::{Wire, request};
-use super::{MIB, Setup, files, median};
+use super::{MIB, Setting, Setup, files, median};
 
-pub(super) fn idle(setup: &Setup, name: &str) -> Result<Vec<Line>> {
+pub(super) fn idle(setup: &Setup, name: &str, setting: Setting) -> Result<Vec<Line>> {
     let mut samples = [const { Vec::new() }; 4];
     for _ in 0..setup.options.rounds {
         // Both have answered one ping when they count as started.
-        let (reference, waga) = (setup.reference.start()?, setup.waga.start()?);
+        let (reference, waga) = (setup.reference.start()?, setup.waga(setting).start()?);
         let sizes = [reference.resident()?, waga.resident()?, reference.anonymous()?, waga.anonymous()?];
         for (samples, size) in samples.iter_mut().zip(sizes) {
             samples.push(size);
@@ -20,7 +20,7 @@ pub(super) fn idle(setup: &Setup, name: &str) -> Result<Vec<Line>> {
     }
     let [rss, waga_rss, anonymous, waga_anonymous] = samples.each_mut().map(|samples| median(samples));
     Ok(vec![
-        Line::new(&format!("{name} (RSS)"), Unit::Megabytes, rss, waga_rss).target(Target::AtMostTimes(0.8)),
+        Line::new(&format!("{name} (RSS)"), Unit::Megabytes, rss, waga_rss).target(setting.target(0.8)),
         Line::new(&format!("{name}, its own part (anonymous)"), Unit::Megabytes, anonymous, waga_anonymous),
     ])
 }

@@ -5,6 +5,7 @@
 //! Nothing here asserts: a missed target is printed, and only what could not be run makes the exit code differ.
 
 mod agent;
+mod configured;
 mod files;
 mod limit;
 mod memory;
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 
 use agent::Candidate;
 use options::Options;
-use table::Line;
+use table::{Line, Target};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -32,10 +33,10 @@ Round trips: client and agent on one processor. Files: data transferred, megabyt
 
 /// What a row measures; the number in it is what the target allows or asks for.
 enum Measure {
-    Idle,
-    Start,
+    Idle(Setting),
+    Start(Setting),
     /// A command without arguments, and the part of qemu-ga's time it may take.
-    Trip(&'static str, f64),
+    Trip(&'static str, Setting, f64),
     /// Piece, bytes of a round, and how many times qemu-ga's rate is wanted.
     Read(usize, usize, f64),
     Write(usize, usize, f64),
@@ -43,15 +44,38 @@ enum Measure {
     Growth,
 }
 
+/// How waga is set up.
+#[derive(Clone, Copy)]
+enum Setting {
+    /// Without a configuration.
+    Plain,
+    /// With a full `agent.toml`.
+    Full,
+    /// With that, and the audit on: no target, for qemu-ga has nothing like it.
+    Audited,
+}
+
+use Setting::{Audited, Full, Plain};
+
+impl Setting {
+    /// What is asked of a figure with this setting.
+    fn target(self, times: f64) -> Target {
+        match self {
+            Plain | Full => Target::AtMostTimes(times),
+            Audited => Target::None,
+        }
+    }
+}
+
 /// All rows, by the name that `--only` looks into.
 const CASES: &[(&str, Measure)] = &[
-    ("idle memory", Measure::Idle),
-    ("start to first reply", Measure::Start),
-    ("guest-ping", Measure::Trip("guest-ping", 0.5)),
-    ("guest-info", Measure::Trip("guest-info", 0.8)),
-    ("guest-get-osinfo", Measure::Trip("guest-get-osinfo", 0.8)),
-    ("guest-get-fsinfo", Measure::Trip("guest-get-fsinfo", 0.8)),
-    ("guest-network-get-interfaces", Measure::Trip("guest-network-get-interfaces", 0.8)),
+    ("idle memory", Measure::Idle(Plain)),
+    ("start to first reply", Measure::Start(Plain)),
+    ("guest-ping", Measure::Trip("guest-ping", Plain, 0.5)),
+    ("guest-info", Measure::Trip("guest-info", Plain, 0.8)),
+    ("guest-get-osinfo", Measure::Trip("guest-get-osinfo", Plain, 0.8)),
+    ("guest-get-fsinfo", Measure::Trip("guest-get-fsinfo", Plain, 0.8)),
+    ("guest-network-get-interfaces", Measure::Trip("guest-network-get-interfaces", Plain, 0.8)),
     ("guest-file-read, 64 KiB", Measure::Read(64 * KIB, 8 * MIB, 4.0)),
     ("guest-file-read, 1 MiB", Measure::Read(MIB, 16 * MIB, 5.0)),
     ("guest-file-read, 48 MiB", Measure::Read(48 * MIB, 48 * MIB, 3.5)),
@@ -59,6 +83,12 @@ const CASES: &[(&str, Measure)] = &[
     ("guest-file-write, 1 MiB", Measure::Write(MIB, 4 * MIB, 25.0)),
     ("peak memory over a 48 MiB read", Measure::Peak),
     ("growth", Measure::Growth),
+    ("idle memory, full agent.toml", Measure::Idle(Full)),
+    ("start to first reply, full agent.toml", Measure::Start(Full)),
+    ("guest-ping, full agent.toml", Measure::Trip("guest-ping", Full, 0.5)),
+    ("idle memory, full agent.toml and audit", Measure::Idle(Audited)),
+    ("start to first reply, full agent.toml and audit", Measure::Start(Audited)),
+    ("guest-ping, full agent.toml and audit", Measure::Trip("guest-ping", Audited, 0.5)),
 ];
 
 /// What every row works with: the two agents, a folder, and how much to do.
@@ -66,6 +96,8 @@ struct Setup {
     options: Options,
     reference: Candidate,
     waga: Candidate,
+    full: Candidate,
+    audited: Candidate,
     /// A file of [`files::SOURCE`] bytes for the reading rows, in `dir`.
     source: PathBuf,
     dir: TempDir,
@@ -79,16 +111,28 @@ impl Setup {
             .with_context(|| format!("create a folder in {}", options.dir.display()))?;
         let reference = Candidate::new("qemu-ga", &options.reference, dir.path())?;
         let waga = Candidate::new("waga", &options.waga, dir.path())?;
+        let configured = |name, text: &str| Candidate::configured(name, &options.waga, dir.path(), text);
+        let full = configured("waga, full agent.toml", configured::FULL)?;
+        let audited = configured("waga, audited", &[configured::FULL, configured::AUDIT].concat())?;
         let source = dir.path().join("source");
         std::fs::write(&source, files::noise(files::SOURCE)).context("write the file to be read")?;
-        Ok(Self { options, reference, waga, source, dir })
+        Ok(Self { options, reference, waga, full, audited, source, dir })
+    }
+
+    /// waga as it is set up.
+    fn waga(&self, setting: Setting) -> &Candidate {
+        match setting {
+            Plain => &self.waga,
+            Full => &self.full,
+            Audited => &self.audited,
+        }
     }
 
     fn measure(&self, name: &str, measure: &Measure) -> Result<Vec<Line>> {
         match *measure {
-            Measure::Idle => memory::idle(self, name),
-            Measure::Start => trips::start(self, name),
-            Measure::Trip(command, most) => trips::trip(self, name, command, most),
+            Measure::Idle(setting) => memory::idle(self, name, setting),
+            Measure::Start(setting) => trips::start(self, name, setting),
+            Measure::Trip(command, setting, most) => trips::trip(self, name, command, setting, most),
             Measure::Read(piece, round, least) => files::read(self, name, piece, round, least),
             Measure::Write(piece, round, least) => files::write(self, name, piece, round, least),
             Measure::Peak => memory::peak(self, name),

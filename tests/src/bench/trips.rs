@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::table::{Line, Target, Unit};
+use super::table::{Line, Unit};
 use super::wire::Wire;
-use super::{Setup, limit, median};
+use super::{Setting, Setup, limit, median};
 
 /// Trips of one round: long enough to leave the start-up of a round behind, short against the machine's moods.
 const TRIPS: usize = 200;
@@ -19,21 +19,27 @@ const TRIPS: usize = 200;
 /// Trips before the first round: caches fill, and what an agent makes on first use is made.
 const WARM_UP: usize = 100;
 
-pub(super) fn start(setup: &Setup, name: &str) -> Result<Vec<Line>> {
+pub(super) fn start(setup: &Setup, name: &str, setting: Setting) -> Result<Vec<Line>> {
     let (mut reference, mut waga) = (Vec::new(), Vec::new());
     for _ in 0..setup.options.starts {
         reference.push(setup.reference.start_timed()?.1.as_secs_f64());
-        waga.push(setup.waga.start_timed()?.1.as_secs_f64());
+        waga.push(setup.waga(setting).start_timed()?.1.as_secs_f64());
     }
     let line = Line::new(name, Unit::Millis, median(&mut reference), median(&mut waga));
-    Ok(vec![line.target(Target::AtMostTimes(1.0))])
+    Ok(vec![line.target(setting.target(1.0))])
 }
 
-pub(super) fn trip(setup: &Setup, name: &str, command: &str, most: f64) -> Result<Vec<Line>> {
+pub(super) fn trip(
+    setup: &Setup,
+    name: &str,
+    command: &str,
+    setting: Setting,
+    most: f64,
+) -> Result<Vec<Line>> {
     let request = format!("{{\"execute\": \"{command}\"}}\n").into_bytes();
     let _pinned = Pinned::new()?;
     let mut reference = setup.reference.start()?;
-    let mut waga = setup.waga.start()?;
+    let mut waga = setup.waga(setting).start()?;
     reference.wire.value(&request).with_context(|| reference.name)?;
     waga.wire.value(&request).with_context(|| waga.name)?;
     let mut limit = limit::serve(waga.wire.round_trip(&request)?)?;
@@ -50,7 +56,7 @@ pub(super) fn trip(setup: &Setup, name: &str, command: &str, most: f64) -> Resul
     }
     let [reference, waga, limit] = samples.each_mut().map(|samples| median(samples));
     let line = Line::new(name, Unit::Micros, reference, waga).limit(limit);
-    Ok(vec![line.target(Target::AtMostTimes(most))])
+    Ok(vec![line.target(setting.target(most))])
 }
 
 fn time(wire: &mut Wire, request: &[u8], trips: usize, samples: &mut Vec<f64>) -> Result<()> {

@@ -1,0 +1,190 @@
+//! `waga check`: what the configuration comes to, command by command, with the place that decided it.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use waga_builtins::Caller;
+
+use crate::cli::Cli;
+use crate::config::{Config, Places};
+use crate::nearest::nearest;
+use crate::policy::{Origin, Policy, Reason};
+use crate::registry::Registry;
+
+/// Which command a table of limits is about, by the end of its key.
+const LIMITED: [(&str, &str); 2] = [("guest-exec", ".exec]"), ("guest-file-open", ".file]")];
+
+/// Explains the configuration; fails if the agent would not start with it.
+pub(crate) fn run(cli: &Cli, as_json: bool) -> ExitCode {
+    let config = match Config::load(cli, &Places::system()) {
+        Ok(resolved) => resolved.config,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = Report::new(&config);
+    let text = if as_json { format!("{:#}", report.json()) } else { report.text() };
+    match writeln!(io::stdout().lock(), "{text}") {
+        // Whoever reads it had enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// What policy says of one command.
+#[derive(Debug, PartialEq)]
+struct Line<'a> {
+    name: String,
+    enabled: bool,
+    /// `None`: nobody said anything.
+    decided_by: Option<&'a Origin>,
+    why: &'static str,
+    limited_by: Vec<&'a Origin>,
+}
+
+struct Report<'a> {
+    config: &'a Config,
+    warnings: Vec<String>,
+    /// For channels without rules of their own.
+    lines: Vec<Line<'a>>,
+    /// For each channel that has some.
+    channels: Vec<(String, Vec<Line<'a>>)>,
+}
+
+impl<'a> Report<'a> {
+    fn new(config: &'a Config) -> Self {
+        let registry = Registry::builtins();
+        let policy = &config.policy;
+        let mut names: Vec<_> = policy.channels().map(|name| name.to_string()).collect();
+        names.sort_unstable();
+        let own = |name: String| {
+            let lines = lines(policy, &registry, &name);
+            (name, lines)
+        };
+        Self {
+            config,
+            warnings: warnings(policy, &registry),
+            // No channel has an empty name.
+            lines: lines(policy, &registry, ""),
+            channels: names.into_iter().map(own).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let files: Vec<_> = self.config.files.iter().map(|file| file.display().to_string()).collect();
+        text +=
+            &format!("files     {}\n", if files.is_empty() { "none".to_owned() } else { files.join(", ") });
+        for channel in &self.config.channels {
+            let retry = if channel.retry { ", tried again and again" } else { "" };
+            let method = channel.endpoint.method().as_str();
+            text += &format!("channel   {}: {method} at {}{retry}\n", channel.name, channel.endpoint);
+        }
+        for warning in &self.warnings {
+            text += &format!("warning   {warning}\n");
+        }
+        text.push('\n');
+        for line in &self.lines {
+            text += &shown(line);
+        }
+        for (name, lines) in &self.channels {
+            text += &format!("\non channel {name}\n");
+            for line in lines.iter().zip(&self.lines).filter(|(own, all)| own != all).map(|(own, _)| own) {
+                text += &shown(line);
+            }
+        }
+        text.trim_end().to_owned()
+    }
+
+    fn json(&self) -> Value {
+        let channels = self.config.channels.iter().map(|channel| {
+            json!({
+                "name": &*channel.name,
+                "method": channel.endpoint.method().as_str(),
+                "path": channel.endpoint.to_string(),
+                "retry-path": channel.retry,
+            })
+        });
+        let own = self.channels.iter().map(|(name, lines)| (name.clone(), commands(lines)));
+        json!({
+            "files": self.config.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
+            "channels": channels.collect::<Vec<_>>(),
+            "warnings": self.warnings,
+            "commands": commands(&self.lines),
+            "channel-commands": own.collect::<serde_json::Map<_, _>>(),
+        })
+    }
+}
+
+fn lines<'a>(policy: &'a Policy, registry: &Registry, channel: &str) -> Vec<Line<'a>> {
+    let caller = Caller::Channel(channel.into());
+    let line = |slot: &crate::registry::Slot| {
+        let verdict = policy.verdict(slot, &caller, false);
+        let (decided_by, why) = match verdict.reason {
+            Reason::Default => (None, "by default"),
+            Reason::Allowed(origin) => (Some(origin), "listed"),
+            Reason::Blocked(origin) => (Some(origin), "listed"),
+            Reason::NotAllowed(origin) => (Some(origin), "not listed"),
+            Reason::Frozen => (None, "while frozen"),
+        };
+        let key = LIMITED.iter().find(|(command, _)| *command == &*slot.name).map(|(_, key)| key);
+        let limits =
+            verdict.limited_by.iter().filter(|origin| key.is_some_and(|key| origin.key().ends_with(key)));
+        Line {
+            name: slot.name.to_string(),
+            enabled: verdict.is_allowed(),
+            decided_by,
+            why,
+            limited_by: if verdict.is_allowed() { limits.collect() } else { Vec::new() },
+        }
+    };
+    registry.slots().iter().map(line).collect()
+}
+
+fn shown(line: &Line<'_>) -> String {
+    let state = if line.enabled { "on" } else { "off" };
+    let decided = match line.decided_by {
+        Some(origin) => format!("{} in {origin}", line.why),
+        None => line.why.to_owned(),
+    };
+    let limits: String = line.limited_by.iter().map(|origin| format!("; limited by {origin}")).collect();
+    format!("{:<32}{state:<5}{decided}{limits}\n", line.name)
+}
+
+fn commands(lines: &[Line<'_>]) -> Value {
+    let origin = |origin: &Origin| {
+        let (line, column) = origin.position();
+        json!({
+            "file": origin.file().map(|file| file.display().to_string()),
+            "line": line,
+            "column": column,
+            "key": origin.key(),
+        })
+    };
+    let command = |line: &Line<'_>| {
+        json!({
+            "name": line.name,
+            "enabled": line.enabled,
+            "decided-by": line.decided_by.map(origin),
+            "why": line.why,
+            "limited-by": line.limited_by.iter().copied().map(origin).collect::<Vec<_>>(),
+        })
+    };
+    lines.iter().map(command).collect()
+}
+
+/// Names in lists that no command has: what they were meant to block is not blocked.
+pub(crate) fn warnings(policy: &Policy, registry: &Registry) -> Vec<String> {
+    let unknown = policy.listed().filter(|(name, _)| registry.find(name).is_none());
+    let warning = |(name, origin): (&str, &Origin)| {
+        let known = registry.slots().iter().map(|slot| &*slot.name);
+        let hint = nearest(name, known).map(|name| format!("; did you mean '{name}'?"));
+        format!("{origin}: no command is called '{name}'{}", hint.unwrap_or_default())
+    };
+    let mut warnings: Vec<_> = unknown.map(warning).collect();
+    warnings.sort();
+    warnings.dedup();
+    warnings
+}

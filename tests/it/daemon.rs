@@ -1,0 +1,329 @@
+//! The life of the daemon: going to the background, the pid file, word to the service manager, reading its configuration anew.
+
+use std::fs;
+use std::io::{Read, Seek};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use waga_tests::agent::{Agent, Program, Setup};
+use waga_tests::client::{Client, PATIENCE};
+
+use crate::{each, program, waga};
+
+/// Runs a program in the background and waits for the parent's end. Its standard error goes to a file: a pipe would stay open.
+fn background(program: &Program, dir: &Path, more: &[&str]) -> Output {
+    let path = dir.join("stderr");
+    let mut file = fs::File::options().read(true).append(true).create(true).open(&path).unwrap();
+    let before = file.metadata().unwrap().len();
+    let mut command = program.command();
+    // Whole paths: the original leaves its working folder before it opens anything.
+    command.args(["-d", "-m", "unix-listen", "-p"]).arg(dir.join("sock")).arg("-t").arg(dir);
+    command.arg("-f").arg(dir.join("pid")).args(more).current_dir(dir);
+    command.stdout(Stdio::null()).stderr(file.try_clone().unwrap());
+    let status = command.status().unwrap();
+    file.seek(std::io::SeekFrom::Start(before)).unwrap();
+    let mut stderr = Vec::new();
+    file.read_to_end(&mut stderr).unwrap();
+    Output { status, stdout: Vec::new(), stderr }
+}
+
+fn await_that(what: &str, wanted: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !wanted() {
+        assert!(Instant::now() < until, "{what}: never came");
+        std::thread::yield_now();
+    }
+}
+
+fn written_pid(path: &Path) -> Option<Pid> {
+    fs::read_to_string(path).ok()?.strip_suffix('\n')?.parse().ok().map(Pid::from_raw)
+}
+
+#[test]
+fn in_the_background_it_has_a_pid_file_a_session_and_no_terminal() {
+    each(|program| {
+        let dir = tempfile::tempdir().unwrap();
+        let started = background(program, dir.path(), &["-l", "/dev/null"]);
+        assert!(started.status.success(), "{started:?}");
+        let path = dir.path().join("pid");
+        if !program.is_waga() {
+            // Its parent has not waited for this.
+            await_that("the pid file", || written_pid(&path).is_some());
+        }
+        let pid = written_pid(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        await_that("the socket", || UnixStream::connect(dir.path().join("sock")).is_ok());
+        Client::connect(dir.path().join("sock")).unwrap().run("guest-ping", json!({})).unwrap();
+        let link = |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).unwrap();
+        await_that("the end of the old streams", || link("fd/2") == Path::new("/dev/null"));
+        assert_eq!(link("cwd"), Path::new("/"));
+        for stream in ["fd/0", "fd/1"] {
+            assert_eq!(link(stream), Path::new("/dev/null"));
+        }
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // Behind the name: state, parent, group, session, terminal.
+        let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        assert_eq!((fields[3], fields[4]), (pid.to_string().as_str(), "0"), "{stat}");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(status.contains("Umask:\t0077"), "{status}");
+        kill(pid, Signal::SIGTERM).unwrap();
+        await_that("the end", || !Path::new(&format!("/proc/{pid}")).exists());
+        assert!(!path.exists(), "the pid file stays behind");
+    });
+}
+
+/// 28: qemu-ga's parent ends with 0 at once, whether or not its child starts.
+#[test]
+fn the_parents_code_tells_whether_the_child_started() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let fails = |more: &[&str], expected: &str| {
+        let ended = background(&program, dir.path(), more);
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{more:?}: {said}");
+        assert!(said.contains(expected), "{more:?}: {said}");
+    };
+    fails(&["-p", "/nonexistent/sock"], "/nonexistent/sock");
+    fails(&["-f", "/nonexistent/pid"], "/nonexistent/pid");
+    fails(&["-l", "/nonexistent/log"], "/nonexistent/log");
+    assert!(!dir.path().join("pid").exists());
+    // A second one says why it does not start, and takes nothing from the first.
+    assert!(background(&program, dir.path(), &[]).status.success());
+    let pid = written_pid(&dir.path().join("pid")).unwrap();
+    fails(&[], "another agent runs");
+    fails(&["-f", "other", "-p", "sock"], "another program uses this socket");
+    assert_eq!(written_pid(&dir.path().join("pid")), Some(pid));
+    Client::connect(dir.path().join("sock")).unwrap().run("guest-ping", json!({})).unwrap();
+    kill(pid, Signal::SIGKILL).unwrap();
+    await_that("the end", || !Path::new(&format!("/proc/{pid}")).exists());
+    // What a killed one left behind is in nobody's way.
+    assert!(background(&program, dir.path(), &[]).status.success());
+    let next = written_pid(&dir.path().join("pid")).unwrap();
+    assert_ne!(next, pid);
+    kill(next, Signal::SIGTERM).unwrap();
+    await_that("the end", || !dir.path().join("pid").exists());
+}
+
+/// An agent with this `agent.toml`, which is then a file to be changed.
+fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
+    let program = Some(program()).filter(Program::is_waga)?;
+    let setup = program.setup();
+    let path = setup.dir().join("agent.toml");
+    fs::write(&path, text).unwrap();
+    Some(more(setup.options(["-c".into(), path])).start())
+}
+
+/// Writes another `agent.toml` and asks for it.
+fn reload(agent: &Agent, text: &str) {
+    // As an editor does: whoever reads it sees the one or the other.
+    let (path, staged) = (agent.dir().join("agent.toml"), agent.dir().join("staged"));
+    fs::write(&staged, text).unwrap();
+    fs::rename(staged, path).unwrap();
+    agent.signal(Signal::SIGHUP);
+}
+
+fn is_on(client: &mut Client, command: &str) -> bool {
+    let info = client.run("guest-info", json!({})).unwrap();
+    let commands = info["supported_commands"].as_array().unwrap();
+    commands.iter().find(|entry| entry["name"] == command).unwrap()["enabled"] == json!(true)
+}
+
+#[test]
+fn sighup_changes_policy_in_place() {
+    let Some(agent) = configured("[policy]\nblock = ['guest-get-time']\n", |setup| setup) else { return };
+    let mut client = agent.client();
+    // A connection in the middle of a message lives through it.
+    let mut halfway = agent.client();
+    halfway.send("{\"execute\": \"guest-").unwrap();
+    assert!(!is_on(&mut client, "guest-get-time") && is_on(&mut client, "guest-ping"));
+    reload(&agent, "[policy]\nblock = ['guest-ping']\n");
+    agent.until("the new policy", |_| is_on(&mut agent.client(), "guest-get-time"));
+    client.run("guest-get-time", json!({})).unwrap();
+    assert_eq!(client.refused("guest-ping", json!({})).unwrap().0, "CommandNotFound");
+    halfway.send("sync\", \"arguments\": {\"id\": 5}}\n").unwrap();
+    assert_eq!(halfway.text().unwrap(), "{\"return\": 5}");
+    // A file with a fault changes nothing, and the log says where it is.
+    reload(&agent, "[policy]\nblock = []\nalow = []\n");
+    agent.until("a word about the fault", |agent| {
+        agent.log().contains("agent.toml:3:1: unknown field `alow`")
+    });
+    assert_eq!(client.refused("guest-ping", json!({})).unwrap().0, "CommandNotFound");
+    fs::remove_file(agent.dir().join("agent.toml")).unwrap();
+    agent.signal(Signal::SIGHUP);
+    agent.until("a word about the file", |agent| agent.log().contains("there is no such file"));
+    assert_eq!(client.refused("guest-ping", json!({})).unwrap().0, "CommandNotFound");
+    reload(&agent, "");
+    agent.until("no policy", |_| is_on(&mut agent.client(), "guest-ping"));
+    client.run("guest-ping", json!({})).unwrap();
+}
+
+#[test]
+fn what_takes_a_restart_is_said() {
+    let Some(agent) = configured("", Setup::quiet) else { return };
+    reload(&agent, "[state]\ndir = '/elsewhere'\n[audit]\nfile = 'audit'\n");
+    // `-t` of the command line wins over the file's folder, so that changes nothing.
+    agent.until("a word about it", |agent| agent.log().contains("takes a restart"));
+    let log = agent.log();
+    assert!(log.contains("[audit]") && !log.contains("[state]") && !log.contains("[[channel]]"), "{log}");
+}
+
+/// Ten thousand requests while the configuration is read a hundred times: none is lost, none is wrong.
+#[test]
+fn reloading_under_load_loses_nothing() {
+    let Some(agent) = configured("", Setup::quiet) else { return };
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut client = agent.client();
+            for id in 0..10_000 {
+                assert_eq!(client.run("guest-sync", json!({"id": id})).unwrap(), json!(id));
+            }
+        });
+        while !load.is_finished() {
+            reload(&agent, "[policy]\nblock = ['guest-get-time']\n");
+            reload(&agent, "");
+        }
+        load.join().unwrap();
+    });
+    agent.until("the last one", |agent| is_on(&mut agent.client(), "guest-get-time"));
+}
+
+/// The next message of the agent to its service manager.
+fn word(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 4096];
+    let count = socket.recv(&mut buffer).expect("a word to the service manager");
+    String::from_utf8(buffer[..count].to_vec()).unwrap()
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let notify = |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str());
+    let Some(agent) = configured("", notify) else { return };
+    let first = word(&socket);
+    assert!(first.lines().any(|line| line == "READY=1"), "{first}");
+    agent.signal(Signal::SIGHUP);
+    let second = word(&socket);
+    assert!(second.lines().any(|line| line == "RELOADING=1"), "{second}");
+    assert!(second.contains("MONOTONIC_USEC="), "{second}");
+    assert!(word(&socket).lines().any(|line| line == "READY=1"));
+    reload(&agent, "[nope]");
+    assert!(word(&socket).contains("RELOADING=1"));
+    let third = word(&socket);
+    assert!(third.contains("READY=1") && third.contains("STATUS=") && third.contains("failed"), "{third}");
+    agent.stop();
+    assert!(word(&socket).lines().any(|line| line == "STOPPING=1"));
+}
+
+#[test]
+fn the_watchdog_is_fed_while_it_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let watched =
+        |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str()).env("WATCHDOG_USEC", Some("100000"));
+    let Some(agent) = configured("", watched) else { return };
+    let fed = (0..10).map(|_| word(&socket)).filter(|word| word.contains("WATCHDOG=1")).count();
+    assert!(fed >= 8, "only {fed}");
+    // Of another process's watchdog it knows nothing.
+    let other = waga().map(|agent| agent.program().clone()).unwrap();
+    drop(agent);
+    while socket.set_read_timeout(Some(Duration::from_millis(1))).is_ok() && socket.recv(&mut [0; 64]).is_ok()
+    {
+    }
+    let setup = watched(other.setup()).env("WATCHDOG_PID", Some("1"));
+    let agent = setup.start();
+    agent.client().run("guest-ping", json!({})).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut words = Vec::new();
+    let mut buffer = [0; 256];
+    while let Ok(count) = socket.recv(&mut buffer) {
+        words.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
+    }
+    assert!(words.iter().all(|word| !word.contains("WATCHDOG=1")), "{words:?}");
+}
+
+/// `waga check` of this file, and its exit code.
+fn check(text: &str, more: &[&str]) -> Option<(i32, String, String)> {
+    let program = Some(program()).filter(Program::is_waga)?;
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("agent.toml"), text).unwrap();
+    let mut command = program.command();
+    let output =
+        command.arg("check").args(["-c", "agent.toml"]).args(more).current_dir(dir.path()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Some((output.status.code().unwrap(), text(output.stdout), text(output.stderr)))
+}
+
+const CHECKED: &str = "\
+[[channel]]
+method = \"virtio-serial\"
+[[channel]]
+method = \"unix-listen\"
+path = \"/run/waga.sock\"
+name = \"backup\"
+retry-path = true
+[policy]
+block = [\"guest-get-users\", \"guest-exce\"]
+[policy.exec]
+allow = [{ program = \"/usr/bin/uptime\" }]
+[policy.channel.backup]
+allow = [\"guest-ping\", \"guest-exec\"]
+";
+
+#[test]
+fn check_tells_what_decided() {
+    let Some((code, out, err)) = check(CHECKED, &["-b", "guest-get-load"]) else { return };
+    assert_eq!((code, err.as_str()), (0, ""));
+    let expected = "\
+files     agent.toml
+channel   virtio-serial: virtio-serial at /dev/virtio-ports/org.qemu.guest_agent.0
+channel   backup: unix-listen at /run/waga.sock, tried again and again
+warning   agent.toml:9:29: [policy] block: no command is called 'guest-exce'; did you mean 'guest-exec'?
+
+";
+    assert!(out.starts_with(expected), "{out}");
+    for line in [
+        "guest-ping                      on   by default",
+        "guest-get-users                 off  listed in agent.toml:9:10: [policy] block",
+        "guest-get-load                  off  listed in --block-rpcs (-b)",
+        "guest-exec                      on   by default; limited by agent.toml:10:1: [policy.exec]",
+        "\non channel backup\n",
+        "guest-info                      off  not listed in agent.toml:13:9: [policy.channel.backup] allow",
+        "guest-exec                      on   listed in agent.toml:13:24: [policy.channel.backup] allow; limited by agent.toml:10:1: [policy.exec]",
+    ] {
+        assert!(out.contains(line), "{line:?} is not in:\n{out}");
+    }
+    // Blocked for all: no news for one channel.
+    assert_eq!(out.matches("guest-get-users").count(), 1, "{out}");
+}
+
+#[test]
+fn check_speaks_json_and_fails_where_the_agent_would() {
+    let Some((code, out, _)) = check(CHECKED, &["--json"]) else { return };
+    assert_eq!(code, 0);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["files"], json!(["agent.toml"]));
+    assert_eq!(report["channels"][1]["name"], "backup");
+    let commands = report["commands"].as_array().unwrap();
+    let users = commands.iter().find(|command| command["name"] == "guest-get-users").unwrap();
+    let place = json!({"file": "agent.toml", "line": 9, "column": 10, "key": "[policy] block"});
+    assert_eq!((&users["enabled"], &users["decided-by"]), (&json!(false), &place));
+    let own = report["channel-commands"]["backup"].as_array().unwrap();
+    assert_eq!(own.len(), commands.len());
+    let (code, out, err) = check("[policy]\nblok = []\n", &["--json"]).unwrap();
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.starts_with("agent.toml:2:1: unknown field `blok`"), "{err}");
+}
