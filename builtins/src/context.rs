@@ -24,6 +24,16 @@ pub enum Caller {
     Extension(Arc<str>, Arc<Caller>),
 }
 
+impl Caller {
+    /// The channel that the first request of the chain came over.
+    pub fn channel(&self) -> &Arc<str> {
+        match self {
+            Self::Channel(name) => name,
+            Self::Extension(_, asked_by) => asked_by.channel(),
+        }
+    }
+}
+
 /// Whom open files and exec records belong to, where not to all the channels together. A kind of its own for each, so that no channel
 /// can bear a name that makes it an extension.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -14,6 +14,7 @@ use smol::future::FutureExt;
 use smol::{Async, Executor};
 use waga_builtins::Settings;
 
+use crate::audit::Audit;
 use crate::background::{self, PidFile, Side};
 use crate::channel::{self, House};
 use crate::check;
@@ -46,6 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     let pid_file = waiting.as_ref().map(|_| PidFile::take(&config.pid_file)).transpose().map_err(text)?;
     let ended = serve(config, sources, || waiting.map_or(Ok(()), background::Waiting::started));
     drop(pid_file);
+    log::end();
     ended.map(|()| ExitCode::SUCCESS).map_err(text)
 }
 
@@ -79,7 +81,9 @@ fn serve(mut config: Config, sources: Sources, started: impl FnOnce() -> io::Res
     let settings = Settings { state_dir: config.state_dir.clone() };
     let policy = std::mem::take(&mut config.policy);
     warn(&policy);
+    let audit = config.audit.as_ref().map(Audit::start).transpose()?;
     let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, executor.clone());
+    let dispatcher = dispatcher.audited(audit);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
     let house =
@@ -90,6 +94,7 @@ fn serve(mut config: Config, sources: Sources, started: impl FnOnce() -> io::Res
     }
     started()?;
     service::ready("serving");
+    waga_builtins::release_code();
     let watchdog = executor.spawn(service::feed_watchdog());
     let channels = config.channels.len();
     let reload = || reload(&sources, &config, &dispatcher);
@@ -108,8 +113,9 @@ fn warn(policy: &Policy) {
     }
 }
 
-/// Reads the configuration anew and puts its policy in force.
+/// Opens log files anew, reads the configuration anew and puts its policy in force.
 async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
+    log::reopen();
     if dispatcher.agent().freeze.is_frozen() {
         // Reading a file may wait for a frozen filesystem.
         tracing::error!("not reloaded: filesystems are frozen; the configuration stays as it was");
@@ -136,6 +142,7 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
             warn(&config.policy);
             dispatcher.set_policy(config.policy);
             tracing::info!("reloaded");
+            waga_builtins::release_code();
             service::ready("serving");
         }
         Err(error) => {

@@ -8,9 +8,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use smol::Executor;
 use smol::future::FutureExt;
-use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, Settings};
+use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, Settings};
 
-use crate::policy::Policy;
+use crate::audit::{Audit, By, Line, Outcome};
+use crate::policy::{Policy, Reason};
 use crate::registry::Registry;
 use crate::wire::{Request, Response};
 
@@ -19,6 +20,7 @@ use crate::wire::{Request, Response};
 pub struct Dispatcher {
     current: Arc<Current>,
     agent: Arc<Agent>,
+    audit: Option<Audit>,
 }
 
 /// What there is and what is allowed: a reload swaps it as one. A request in flight ends with what it began with.
@@ -69,7 +71,14 @@ impl Dispatcher {
         let commands = Commands { registry: Arc::new(registry), policy };
         let current = Arc::new(Current(RwLock::new(Arc::new(commands))));
         let agent = Agent::new(settings, Box::new(Listing(current.clone())), executor);
-        Self { current, agent: Arc::new(agent) }
+        Self { current, agent: Arc::new(agent), audit: None }
+    }
+
+    /// Writes a line for each request from here on, if there is an audit.
+    #[must_use]
+    pub fn audited(mut self, audit: Option<Audit>) -> Self {
+        self.audit = audit;
+        self
     }
 
     /// Puts another policy in force, for requests that begin from here on.
@@ -85,29 +94,39 @@ impl Dispatcher {
 
     /// Runs a request; `None` if it succeeded and its success is not answered.
     pub async fn serve(&self, caller: &Caller, request: Request) -> Option<Response> {
+        let mut line = Line::begin(self.audit.as_ref(), caller);
         let Request { id, command, arguments } = request;
         let current = self.current.get();
+        let slot = current.registry.find(&command);
+        let arguments = line.describe(&command, slot, arguments).await;
         // An unknown command is told before a disabled one, as qemu-ga does.
-        let Some(slot) = current.registry.find(&command) else {
+        let Some(slot) = slot else {
+            line.end(Outcome::Unknown);
             let desc = format!("The command {command} has not been found");
             return Some(Response::error(id, Error::not_found(desc)));
         };
         let frozen = self.agent.freeze.is_frozen();
         let verdict = current.policy.verdict(slot, caller, frozen);
         if !verdict.is_allowed() {
-            tracing::info!(command, ?caller, "refused");
+            let by = if matches!(verdict.reason, Reason::Frozen) { By::Frozen } else { By::Policy };
+            line.end(Outcome::Refused(by, ErrorClass::CommandNotFound));
+            tracing::info!(command, channel = &**caller.channel(), "refused");
             let desc = format!("Command {command} has been disabled: the command is not allowed");
             return Some(Response::error(id, Error::not_found(desc)));
         }
-        tracing::debug!(command, ?caller, "called");
+        tracing::debug!(command, channel = &**caller.channel(), "called");
         let cx =
             Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
-        let outcome = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
-        let result = outcome.unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<&str>().copied();
-            let text =
-                text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-            tracing::error!(command, text, "the command panicked");
+        let ended = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
+        line.end(match &ended {
+            Ok(Ok(_)) => Outcome::Ok,
+            Ok(Err(error)) if error.is_refusal() => Outcome::Refused(By::Limits, error.class),
+            Ok(Err(error)) => Outcome::Error(error.class),
+            Err(_) => Outcome::Panic,
+        });
+        let result = ended.unwrap_or_else(|_| {
+            // What it said was logged where it happened, unless that quotes a value.
+            tracing::error!(command, channel = &**caller.channel(), "the command panicked");
             Err(Error::generic(format!("{command} failed by a fault of the agent; its log says more")))
         });
         if let Err(error) = &result {
@@ -118,4 +137,19 @@ impl Dispatcher {
         }
         Some(Response::new(id, slot.flags.delimited, result))
     }
+
+    /// Takes down that a message came which was no request.
+    pub fn malformed(&self, caller: &Caller) {
+        Line::begin(self.audit.as_ref(), caller).end(Outcome::Malformed);
+    }
+
+    /// Takes down that a message was not looked at for want of memory.
+    pub fn overloaded(&self, caller: &Caller) {
+        let outcome = Outcome::Refused(By::Memory, ErrorClass::GenericError);
+        Line::begin(self.audit.as_ref(), caller).end(outcome);
+    }
 }
+
+#[cfg(test)]
+#[path = "dispatch_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! A request takes six hops: `channel` (bytes) → `wire` (framing, request) → `dispatch` (lookup, policy, one call site) → `registry`
 //! (name → provider) → a command of `waga-builtins` → `wire` (one reply line).
 
+pub mod audit;
 mod background;
 mod call;
 pub mod channel;
@@ -48,6 +49,6 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn fail(text: &str) -> ExitCode {
-    eprintln!("{text}");
+    log::say(text);
     ExitCode::FAILURE
 }

@@ -47,6 +47,23 @@ impl Slot {
     pub fn call<'a>(&'a self, cx: &'a Context, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
         self.chain[0].call(cx, arguments)
     }
+
+    /// The names of its arguments, by the schema.
+    pub fn arguments(&self) -> &'static [&'static str] {
+        self.builtin().map(|builtin| (builtin.arguments)()).unwrap_or_default()
+    }
+
+    /// The arguments whose values may be written down.
+    pub fn audited(&self) -> &'static [&'static str] {
+        self.builtin().map(|builtin| builtin.audited).unwrap_or_default()
+    }
+
+    /// The agent's own command of this name, whoever stands before it.
+    fn builtin(&self) -> Option<&'static Builtin> {
+        match self.chain.last()? {
+            Provider::Builtin(builtin) => Some(builtin),
+        }
+    }
 }
 
 /// Every command there is.
@@ -59,6 +76,11 @@ pub struct Registry {
 impl Registry {
     /// The agent's own commands.
     pub fn builtins() -> Self {
+        Self::of(FAMILIES.iter().copied().flatten())
+    }
+
+    /// These commands.
+    pub(crate) fn of(builtins: impl Iterator<Item = &'static Builtin>) -> Self {
         let slot = |builtin: &'static Builtin| Slot {
             name: builtin.name.into(),
             flags: Flags {
@@ -68,7 +90,7 @@ impl Registry {
             },
             chain: vec![Provider::Builtin(builtin)],
         };
-        let slots: Vec<Slot> = FAMILIES.iter().copied().flatten().map(slot).collect();
+        let slots: Vec<Slot> = builtins.map(slot).collect();
         let places = slots.iter().enumerate().map(|(place, slot)| (slot.name.clone(), place)).collect();
         Self { slots, places }
     }

@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod audit;
 mod call;
 mod channel;
 mod clients;
@@ -22,12 +23,15 @@ mod file_state;
 mod grammar;
 mod info;
 mod limits;
+mod limits_of_policy;
+mod logs;
 mod network;
 mod options;
 mod parity;
 mod policy;
 mod process;
 mod requests;
+mod secrets;
 mod stalls;
 mod storage;
 mod table;

@@ -101,7 +101,15 @@ impl Program {
     /// An agent to be started.
     pub fn setup(&self) -> Setup {
         let dir = tempfile::tempdir().unwrap();
-        Setup { program: self.clone(), dir, options: Vec::new(), env: Vec::new(), verbose: true, state: None }
+        Setup {
+            program: self.clone(),
+            dir,
+            options: Vec::new(),
+            env: Vec::new(),
+            verbose: true,
+            state: None,
+            channel: true,
+        }
     }
 
     /// An agent that runs without further options.
@@ -119,6 +127,7 @@ pub struct Setup {
     env: Vec<(OsString, Option<OsString>)>,
     verbose: bool,
     state: Option<PathBuf>,
+    channel: bool,
 }
 
 impl Setup {
@@ -155,11 +164,20 @@ impl Setup {
         self
     }
 
+    /// Leaves the channels to its configuration, one of which has to be `sock` in its folder.
+    #[must_use]
+    pub fn configured_channels(mut self) -> Self {
+        self.channel = false;
+        self
+    }
+
     /// The command that starts it.
     fn command(&self) -> Command {
         let dir = self.dir.path();
         let mut command = self.program.command();
-        command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock"));
+        if self.channel {
+            command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock"));
+        }
         command.arg("-t").arg(self.state.as_deref().unwrap_or(dir)).arg("-l").arg(dir.join("log"));
         command.args(self.verbose.then_some("-v")).args(&self.options).current_dir(dir);
         for (name, value) in &self.env {

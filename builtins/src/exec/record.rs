@@ -7,7 +7,7 @@ pub(super) type Owner = Option<crate::context::Owner>;
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct Bounds {
     /// Records of ended children.
     pub records: usize,
     /// Bytes of output, of running and ended children together.
@@ -18,7 +18,7 @@ pub(super) struct Limits {
     pub input: usize,
 }
 
-impl Limits {
+impl Bounds {
     pub(super) const AGENT: Self =
         Self { records: 4096, output: 64 << 20, stream: 16 << 20, input: 128 << 20 };
     /// The part of `records` and `output` that one owner may hold: an extension, or who else does not share with the host.

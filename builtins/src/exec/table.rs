@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::record::{Held, Limits, Owner, Record, Which};
+use super::record::{Bounds, Held, Owner, Record, Which};
 use crate::sys::spawn::Ended;
 
 /// What the table says of a pid.
@@ -26,7 +26,7 @@ pub(super) enum Answer {
 /// The children, by id.
 #[derive(Debug)]
 pub(super) struct Table {
-    limits: Limits,
+    bounds: Bounds,
     /// Ids count up, so that their order is that of time. A record gets a new one when its child has ended.
     next: u64,
     by_pid: HashMap<(Owner, i32), u64>,
@@ -42,14 +42,14 @@ pub(super) struct Table {
 
 impl Default for Table {
     fn default() -> Self {
-        Self::new(Limits::AGENT)
+        Self::new(Bounds::AGENT)
     }
 }
 
 impl Table {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         Self {
-            limits,
+            bounds,
             next: 0,
             by_pid: HashMap::new(),
             running: HashMap::new(),
@@ -82,7 +82,7 @@ impl Table {
         if stream.truncated {
             return;
         }
-        let (wanted, owner) = (bytes.len().min(self.limits.stream - stream.data.len()), record.owner.clone());
+        let (wanted, owner) = (bytes.len().min(self.bounds.stream - stream.data.len()), record.owner.clone());
         let room = self.make_room(&owner, wanted);
         let Some(record) = self.running.get_mut(&id) else { return };
         let stream = record.stream(which);
@@ -108,11 +108,11 @@ impl Table {
         }
         self.ended.insert(id, record);
         self.account(&owner, |held| held.records += 1);
-        if owner.is_some() && self.held(&owner).records > self.limits.records / Limits::OWNER_SHARE {
+        if owner.is_some() && self.held(&owner).records > self.bounds.records / Bounds::OWNER_SHARE {
             let oldest = self.ended.iter().find(|(_, record)| record.owner == owner).map(|(&id, _)| id);
             oldest.map(|id| self.forget(id));
         }
-        if self.ended.len() > self.limits.records {
+        if self.ended.len() > self.bounds.records {
             let oldest = self.ended.first_key_value().map(|(&id, _)| id);
             oldest.map(|id| self.forget(id));
         }
@@ -129,7 +129,7 @@ impl Table {
 
     /// Counts input that is to be written; false when there is too much already.
     pub(super) fn take_input(&mut self, bytes: usize) -> bool {
-        let fits = self.input + bytes <= self.limits.input;
+        let fits = self.input + bytes <= self.bounds.input;
         if fits {
             self.input += bytes;
         }
@@ -144,7 +144,7 @@ impl Table {
     /// How many of `wanted` bytes may be added to this owner's output, after older output has been given up for it.
     fn make_room(&mut self, owner: &Owner, mut wanted: usize) -> usize {
         if owner.is_some() {
-            let share = self.limits.output / Limits::OWNER_SHARE;
+            let share = self.bounds.output / Bounds::OWNER_SHARE;
             while self.held(owner).output + wanted > share {
                 let is_own = |id: &&u64| self.ended.get(id).is_some_and(|record| record.owner == *owner);
                 let Some(&oldest) = self.loaded.iter().find(is_own) else { break };
@@ -152,11 +152,11 @@ impl Table {
             }
             wanted = wanted.min(share - self.held(owner).output);
         }
-        while self.total.output + wanted > self.limits.output {
+        while self.total.output + wanted > self.bounds.output {
             let Some(&oldest) = self.loaded.first() else { break };
             self.unload(oldest);
         }
-        wanted.min(self.limits.output - self.total.output)
+        wanted.min(self.bounds.output - self.total.output)
     }
 
     /// Gives up the output of an ended record; what is left says that there was some.
@@ -209,7 +209,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    const SMALL: Limits = Limits { records: 8, output: 80, stream: 30, input: 10 };
+    const SMALL: Bounds = Bounds { records: 8, output: 80, stream: 30, input: 10 };
 
     fn owner(name: &str) -> Owner {
         Some(crate::context::Owner::Extension(name.into()))

@@ -321,7 +321,8 @@ fn a_request_that_is_given_up_leaves_no_zombie() {
         let line = format!("echo $$ > {}.new; mv {0}.new {0}", pidfile.display());
         let request = call(cx, "guest-exec", json!({"path": "/bin/sh", "arg": ["-c", line]}));
         let mut request = Box::pin(request);
-        assert!(smol::future::poll_once(&mut request).await.is_none());
+        // Given up while the program starts, or, on a busy machine now and then, when it has started already.
+        let _ = smol::future::poll_once(&mut request).await;
         while !pidfile.exists() {
             Timer::after(Duration::from_millis(2)).await;
         }

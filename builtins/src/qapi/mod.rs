@@ -11,4 +11,4 @@ mod text;
 
 pub use arguments::Arguments;
 pub use output::{respell, spell};
-pub use text::{shorten, unescape};
+pub use text::{members, shorten, unescape};

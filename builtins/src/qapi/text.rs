@@ -50,6 +50,22 @@ pub(super) fn value_end(text: &[u8], start: usize) -> usize {
     }
 }
 
+/// The members of the object that `text` is, in order: key, with its quotes, and value.
+pub fn members(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    // The bracket, then the comma before the next.
+    let mut at = 1;
+    std::iter::from_fn(move || {
+        if text.get(at) != Some(&b'"') {
+            return None;
+        }
+        let key_end = string_end(text, at);
+        let end = value_end(text, key_end + 1);
+        let member = (text.get(at..key_end)?, text.get(key_end + 1..end)?);
+        at = end + 1;
+        Some(member)
+    })
+}
+
 /// What a string says, borrowed where it stands there as such.
 pub(super) fn contents(quoted: &[u8]) -> Cow<'_, str> {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
@@ -128,6 +144,25 @@ mod tests {
             ("12", 2),
         ] {
             assert_eq!(value_end(text.as_bytes(), 0), end, "{text}");
+        }
+    }
+
+    #[test]
+    fn members_come_in_order() {
+        for (text, expected) in [
+            ("{}", &[][..]),
+            (r#"{"a":1}"#, &[(r#""a""#, "1")]),
+            (
+                r#"{"a\"":{"b":[1,"}"]},"c":"x,y"}"#,
+                &[(r#""a\"""#, r#"{"b":[1,"}"]}"#), (r#""c""#, r#""x,y""#)],
+            ),
+            ("[1]", &[]),
+            ("", &[]),
+        ] {
+            let found: Vec<_> = members(text.as_bytes()).collect();
+            let expected: Vec<_> =
+                expected.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 

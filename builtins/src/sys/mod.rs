@@ -1,6 +1,7 @@
 //! The few system calls that no crate wraps safely. The only place of this crate with `unsafe`.
 
 pub mod allocator;
+pub(crate) mod code;
 pub(crate) mod fork;
 pub(crate) mod identity;
 pub(crate) mod localtime;

@@ -142,7 +142,10 @@ async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Re
                 continue;
             };
             let response = match event {
-                Event::Fault(error) => Some(Response::error(None, error)),
+                Event::Fault(error) => {
+                    house.dispatcher.malformed(caller);
+                    Some(Response::error(None, error))
+                }
                 Event::Message(message) => answer(message, &link, caller, house).await?,
             };
             if let Some(response) = response
@@ -169,12 +172,16 @@ async fn answer(
     house: &House,
 ) -> io::Result<Option<Response>> {
     let Some(_charge) = house.budget.charge(message.text().len()) else {
+        house.dispatcher.overloaded(caller);
         let error = Error::generic("JSON token size limit exceeded: commands with too much data still run");
         return Ok(Some(Response::error(None, error)));
     };
     let request = match Request::try_from(message) {
         Ok(request) => request,
-        Err(response) => return Ok(Some(response)),
+        Err(response) => {
+            house.dispatcher.malformed(caller);
+            return Ok(Some(response));
+        }
     };
     let served = async { Ok(house.dispatcher.serve(caller, request).await) };
     // Not polled, and so without a cost, when the command ends at once.

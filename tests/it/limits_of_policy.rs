@@ -1,0 +1,223 @@
+//! `[policy.exec]`, `[policy.file]` and `[policy.channel.NAME]` of `agent.toml`, tried by a host that means no good.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use waga_tests::agent::{Agent, Program};
+use waga_tests::client::Client;
+
+use crate::exec::ended;
+use crate::program;
+
+/// An agent with this `agent.toml`, in which `@` stands for its folder.
+fn configured(text: &str, prepare: impl FnOnce(&Path)) -> Option<Agent> {
+    let program = Some(program()).filter(Program::is_waga)?;
+    let setup = program.setup();
+    prepare(setup.dir());
+    let path = setup.dir().join("agent.toml");
+    fs::write(&path, text.replace('@', setup.dir().to_str().unwrap())).unwrap();
+    Some(setup.options(["-c".into(), path]).env("AGENTS_OWN", Some("leaked")).start())
+}
+
+fn refused(client: &mut Client, command: &str, arguments: Value) -> String {
+    let (class, desc) = client.refused(command, arguments).unwrap();
+    assert_eq!(class, "GenericError", "{desc}");
+    desc
+}
+
+/// What a program wrote.
+fn output(client: &mut Client, arguments: Value) -> String {
+    let pid = client.run("guest-exec", arguments).unwrap()["pid"].clone();
+    let ended = ended(client, &pid);
+    let encoded = ended["out-data"].as_str().unwrap_or_default();
+    String::from_utf8(base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded).unwrap())
+        .unwrap()
+}
+
+#[test]
+fn only_listed_programs_run_with_fitting_arguments_in_an_empty_environment() {
+    let text = "[policy.exec]\nallow = [\n  { program = '/usr/bin/env', env = ['FIXED=1', 'ASKED'] },\n  \
+                { program = '/bin/echo', args = ['restart', 'acme-*'] },\n  { program = '/usr/bin/printf', args = ['%s', '**'] },\n]\n";
+    let Some(agent) = configured(text, |_| ()) else { return };
+    let mut client = agent.client();
+    let run = |client: &mut Client, path: &str, arg: Value, env: Value| {
+        output(client, json!({"path": path, "arg": arg, "env": env, "capture-output": true}))
+    };
+    let none = || json!([]);
+    assert_eq!(run(&mut client, "/usr/bin/env", none(), json!(["ASKED=2"])).lines().count(), 2);
+    assert_eq!(run(&mut client, "env", none(), none()), "FIXED=1\n");
+    assert_eq!(run(&mut client, "/bin/echo", json!(["restart", "acme-db"]), none()), "restart acme-db\n");
+    assert_eq!(run(&mut client, "printf", json!(["%s", "a", "b"]), none()), "ab");
+    for (path, arg, env, expected) in [
+        ("/bin/sh", json!(["-c", "id"]), none(), "guest-exec: the policy does not allow '/bin/sh'"),
+        ("sh", none(), none(), "guest-exec: the policy does not allow 'sh'"),
+        (
+            "/usr/bin/../bin/env",
+            none(),
+            none(),
+            "guest-exec: the policy does not allow '/usr/bin/../bin/env'",
+        ),
+        (
+            "/usr/bin/env",
+            json!(["sh"]),
+            none(),
+            "guest-exec: the policy does not allow these arguments of '/usr/bin/env'",
+        ),
+        (
+            "/bin/echo",
+            json!(["restart", "sshd"]),
+            none(),
+            "guest-exec: the policy does not allow these arguments of '/bin/echo'",
+        ),
+        (
+            "/bin/echo",
+            json!(["restart", "acme-a", "b"]),
+            none(),
+            "guest-exec: the policy does not allow these arguments of '/bin/echo'",
+        ),
+        (
+            "env",
+            none(),
+            json!(["LD_PRELOAD=/x"]),
+            "guest-exec: the policy does not allow the variable 'LD_PRELOAD'",
+        ),
+        ("env", none(), json!(["FIXED=2"]), "guest-exec: the policy does not allow the variable 'FIXED'"),
+    ] {
+        let desc = refused(&mut client, "guest-exec", json!({"path": path, "arg": arg, "env": env}));
+        assert_eq!(desc, expected);
+    }
+    assert!(!agent.log().contains("sshd"), "arguments may be secret");
+}
+
+#[test]
+fn files_open_below_listed_places_and_nowhere_else() {
+    let text = "[policy.file]\nread = ['@/in', '@/one']\nwrite = ['@/in/out']\n";
+    let prepare = |dir: &Path| {
+        fs::create_dir_all(dir.join("in/out")).unwrap();
+        for name in ["in/a", "one", "secret"] {
+            fs::write(dir.join(name), name).unwrap();
+        }
+        symlink("a", dir.join("in/inner")).unwrap();
+        symlink("../secret", dir.join("in/up")).unwrap();
+        symlink(dir.join("secret"), dir.join("in/absolute")).unwrap();
+        symlink(dir.join("secret"), dir.join("in/out/link")).unwrap();
+    };
+    let Some(agent) = configured(text, prepare) else { return };
+    let mut client = agent.client();
+    let dir = agent.dir().to_str().unwrap().to_owned();
+    let open = |name: &str, mode: &str| json!({"path": format!("{dir}/{name}"), "mode": mode});
+    for (name, mode) in [
+        ("in/a", "r"),
+        ("in/./a", "rb"),
+        ("in//inner", "r"),
+        ("one", "r"),
+        ("in/out/new", "w"),
+        ("in/out/new", "r+"),
+    ] {
+        let handle = client.run("guest-file-open", open(name, mode)).unwrap();
+        client.run("guest-file-close", json!({"handle": handle})).unwrap();
+    }
+    assert_eq!(fs::metadata(format!("{dir}/in/out/new")).unwrap().permissions().mode() & 0o777, 0o666);
+    for (name, mode) in [
+        ("secret", "r"),
+        ("nonexistent", "r"),
+        ("in/../secret", "r"),
+        ("in/up", "r"),
+        ("in/absolute", "r"),
+        ("in/out/link", "w"),
+        ("in/out/../../secret", "a"),
+        ("in/a", "w"),
+        ("in/a", "r+"),
+        ("one", "w"),
+        ("inn", "r"),
+        ("one/", "a"),
+    ] {
+        let desc = refused(&mut client, "guest-file-open", open(name, mode));
+        assert_eq!(
+            desc,
+            format!("failed to open file '{dir}/{name}' (mode: '{mode}'): not allowed by policy")
+        );
+    }
+    for path in ["/etc/passwd", "/proc/self/root/etc/passwd", "in/a", ""] {
+        let desc = refused(&mut client, "guest-file-open", json!({"path": path}));
+        assert!(desc.ends_with("not allowed by policy"), "{desc}");
+    }
+    assert!(
+        refused(&mut client, "guest-file-open", open("in/missing", "r"))
+            .ends_with("No such file or directory")
+    );
+    assert_eq!(fs::read_to_string(format!("{dir}/secret")).unwrap(), "secret");
+}
+
+/// The place is a link that its owner turns elsewhere after the start.
+#[test]
+fn a_place_that_is_swapped_for_a_link_is_not_followed() {
+    let text = "[policy.file]\nread = ['@/home/in']\n";
+    let prepare = |dir: &Path| {
+        fs::create_dir_all(dir.join("home/in")).unwrap();
+        fs::create_dir(dir.join("secrets")).unwrap();
+        fs::write(dir.join("home/in/f"), "public").unwrap();
+        fs::write(dir.join("secrets/f"), "secret").unwrap();
+    };
+    let Some(agent) = configured(text, prepare) else { return };
+    let mut client = agent.client();
+    let path = agent.dir().join("home/in/f");
+    client.run("guest-file-open", json!({"path": path})).unwrap();
+    fs::rename(agent.dir().join("home/in"), agent.dir().join("home/old")).unwrap();
+    symlink("../secrets", agent.dir().join("home/in")).unwrap();
+    assert!(
+        refused(&mut client, "guest-file-open", json!({"path": path})).ends_with("not allowed by policy")
+    );
+}
+
+#[test]
+fn a_channel_that_may_do_less_sees_nothing_of_the_others() {
+    let text = "[[channel]]\nmethod = 'unix-listen'\npath = '@/sock'\nname = 'wide'\n[[channel]]\nmethod = 'unix-listen'\n\
+                path = '@/narrow'\nname = 'narrow'\nmode = '0600'\n[policy]\nblock = ['guest-get-users']\n[policy.channel.narrow]\n\
+                block = ['guest-get-time']\n[policy.channel.narrow.file]\nread = ['@/in']\n[policy.channel.narrow.exec]\n\
+                allow = [{ program = '/bin/true' }]\n";
+    let Some(program) = Some(program()).filter(Program::is_waga) else { return };
+    let setup = program.setup();
+    let dir = setup.dir().to_owned();
+    let place = |name: &str| dir.join(name);
+    fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
+    fs::create_dir(place("in")).unwrap();
+    fs::write(place("in/f"), "f").unwrap();
+    fs::write(place("agent.toml"), text.replace('@', dir.to_str().unwrap())).unwrap();
+    // `sock` is opened first, so the other one may be a moment late.
+    let agent = setup.configured_channels().options(["-c".into(), place("agent.toml")]).start();
+    agent.until("the second socket", |_| Client::connect(place("narrow")).is_ok());
+    let (mut narrow, mut wide) = (Client::connect(place("narrow")).unwrap(), agent.client());
+    assert_eq!(fs::metadata(place("narrow")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(narrow.refused("guest-get-time", json!({})).unwrap().0, "CommandNotFound");
+    wide.run("guest-get-time", json!({})).unwrap();
+    for client in [&mut narrow, &mut wide] {
+        assert_eq!(client.refused("guest-get-users", json!({})).unwrap().0, "CommandNotFound");
+    }
+    let info = narrow.run("guest-info", json!({})).unwrap();
+    let off = info["supported_commands"].as_array().unwrap().iter().filter(|entry| entry["enabled"] == false);
+    assert_eq!(
+        off.map(|entry| entry["name"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["guest-get-users", "guest-get-time"]
+    );
+    // Handles and results of the one are not the other's to use.
+    let handle = wide.run("guest-file-open", json!({"path": "/etc/passwd"})).unwrap();
+    assert!(
+        refused(&mut narrow, "guest-file-read", json!({"handle": handle})).contains("has not been found")
+    );
+    assert!(
+        refused(&mut narrow, "guest-file-open", json!({"path": "/etc/passwd"}))
+            .ends_with("not allowed by policy")
+    );
+    let own = narrow.run("guest-file-open", json!({"path": place("in/f")})).unwrap();
+    assert_eq!(narrow.run("guest-file-read", json!({"handle": own})).unwrap()["count"], 1);
+    assert!(refused(&mut wide, "guest-file-read", json!({"handle": own})).contains("has not been found"));
+    let pid = wide
+        .run("guest-exec", json!({"path": "echo", "arg": ["secret"], "capture-output": true}))
+        .unwrap()["pid"]
+        .clone();
+    assert!(refused(&mut narrow, "guest-exec-status", json!({"pid": pid})).contains("does not exist"));
+    ended(&mut wide, &pid);
+}
