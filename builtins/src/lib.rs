@@ -27,7 +27,7 @@ pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply};
 pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Owner, Settings, Work};
 pub use error::{Error, ErrorClass, Result, os_text};
 pub use limits::Limits;
-pub use sys::{allocator, code::release_code, fork::fork};
+pub use sys::{allocator, code::release_code, fork::fork, listen_fds};
 
 /// Every command, family by family.
 pub const FAMILIES: &[&[Builtin]] = &[

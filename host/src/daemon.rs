@@ -16,9 +16,9 @@ use waga_builtins::Settings;
 
 use crate::audit::Audit;
 use crate::background::{self, PidFile, Side};
-use crate::channel::{self, House};
+use crate::channel::{self, House, Passed};
 use crate::check;
-use crate::cli::Cli;
+use crate::cli::{Cli, Name};
 use crate::config::{Config, ConfigError, Places};
 use crate::dispatch::Dispatcher;
 use crate::policy::Policy;
@@ -33,6 +33,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     let mut sources = Sources { cli, places: Places::system() };
     let mut config = sources.load().map_err(|error| error.to_string())?;
     let text = |error: io::Error| error.to_string();
+    // They are meant for the process that was started, which is not the one in the background.
+    let passed = channel::passed(config.name == Name::QemuGa).map_err(text)?;
     let waiting = if config.daemonize {
         sources.make_absolute();
         config.make_absolute();
@@ -45,7 +47,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     };
     log::start(&config.log).map_err(text)?;
     let pid_file = waiting.as_ref().map(|_| PidFile::take(&config.pid_file)).transpose().map_err(text)?;
-    let ended = serve(config, sources, || waiting.map_or(Ok(()), background::Waiting::started));
+    let ended = serve(config, sources, passed, || waiting.map_or(Ok(()), background::Waiting::started));
     drop(pid_file);
     log::end();
     ended.map(|()| ExitCode::SUCCESS).map_err(text)
@@ -74,7 +76,12 @@ impl Sources {
 }
 
 /// Opens the channels, says so, and serves until a signal ends it or the last channel fails.
-fn serve(mut config: Config, sources: Sources, started: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+fn serve(
+    mut config: Config,
+    sources: Sources,
+    passed: Vec<Passed>,
+    started: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     waga_builtins::allocator::bound();
     let signals = Signals::new()?;
     let executor: Arc<Executor<'static>> = Arc::default();
@@ -89,14 +96,11 @@ fn serve(mut config: Config, sources: Sources, started: impl FnOnce() -> io::Res
     let house =
         House { dispatcher: dispatcher.clone(), budget: Arc::default(), executor: executor.clone(), failed };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
-    for channel in &config.channels {
-        channel::open(channel, &house)?;
-    }
+    let channels = channel::open_all(&config.channels, passed, &house)?;
     started()?;
     service::ready("serving");
     waga_builtins::release_code();
     let watchdog = executor.spawn(service::feed_watchdog());
-    let channels = config.channels.len();
     let reload = || reload(&sources, &config, &dispatcher);
     let end = signals.until_end(reload).or(deaf(&failures, channels));
     let ended = smol::block_on(executor.run(end));

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 
 use nix::sys::signal::Signal;
@@ -128,6 +129,37 @@ fn a_socket_in_use_is_not_taken_away() {
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains(agent.socket().to_str().unwrap()), "{said}");
     assert_eq!(agent.client().run("guest-sync", json!({"id": 1})).unwrap(), json!(1));
+}
+
+#[test]
+fn a_socket_has_the_mode_and_the_owner_it_is_given_whatever_the_umask() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    for (mode, umask) in [(0o660, "077"), (0o600, "0"), (0o666, "027")] {
+        let setup = program.setup();
+        let (path, file) = (setup.dir().join("sock"), setup.dir().join("agent.toml"));
+        let own = std::fs::metadata(setup.dir()).unwrap();
+        // Root can give it to anyone, everybody else to himself.
+        let (owner, group) = if own.uid() == 0 { (12345, 54321) } else { (own.uid(), own.gid()) };
+        let access = format!("mode = \"{mode:04o}\"\nowner = {owner}\ngroup = {group}\n");
+        let text = format!("[[channel]]\nmethod = \"unix-listen\"\npath = {path:?}\n{access}");
+        std::fs::write(&file, text).unwrap();
+        let agent = setup
+            .configured_channels()
+            .options(["-c".into(), file])
+            .script(&format!("umask {umask}"))
+            .start();
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (mode, owner, group));
+        assert_eq!(agent.client().run("guest-sync", json!({"id": 1})).unwrap(), json!(1));
+    }
+    // Without a word about it, as the umask has it.
+    each(|program| {
+        let agent = program.setup().script("umask 027").start();
+        assert_eq!(std::fs::symlink_metadata(agent.socket()).unwrap().mode() & 0o7777, 0o750);
+    });
 }
 
 #[test]

@@ -109,7 +109,8 @@ fn a_reader_that_comes_back_is_told_what_it_missed() {
         for line in whole.lines() {
             let (time, rest) = line.split_once(": ").unwrap_or_else(|| panic!("torn: {line:?}"));
             assert!(time.parse::<f64>().is_ok(), "torn: {line:?}");
-            assert!(rest.starts_with("debug: called ") || rest.starts_with("error: "), "torn: {line:?}");
+            let starts = ["debug: serving ", "debug: called ", "error: "];
+            assert!(starts.iter().any(|start| rest.starts_with(start)), "torn: {line:?}");
         }
         let lost = whole.lines().find_map(|line| line.strip_suffix(" lines of the log were lost")).unwrap();
         assert!(lost.rsplit(' ').next().unwrap().parse::<u32>().unwrap() > 0, "{lost}");

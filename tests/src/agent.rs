@@ -5,6 +5,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -109,6 +110,8 @@ impl Program {
             verbose: true,
             state: None,
             channel: true,
+            script: Vec::new(),
+            passed: Vec::new(),
         }
     }
 
@@ -128,6 +131,10 @@ pub struct Setup {
     verbose: bool,
     state: Option<PathBuf>,
     channel: bool,
+    /// What a shell does, in order, before it becomes the agent.
+    script: Vec<String>,
+    /// Descriptors for the agent, 3 and 4.
+    passed: Vec<OwnedFd>,
 }
 
 impl Setup {
@@ -171,10 +178,35 @@ impl Setup {
         self
     }
 
+    /// Lets a shell run this first, and then become the agent, which is `$@`.
+    #[must_use]
+    pub fn script(mut self, script: &str) -> Self {
+        self.script.push(script.to_owned());
+        self
+    }
+
+    /// Passes one or two descriptors to it, as a service manager does.
+    #[must_use]
+    pub fn passing(mut self, descriptors: impl IntoIterator<Item: Into<OwnedFd>>) -> Self {
+        self.passed.extend(descriptors.into_iter().map(Into::into));
+        let second = if self.passed.len() > 1 { "4>&1" } else { "" };
+        let count = self.passed.len();
+        self.script(&format!(
+            "exec 3<&0 {second}; exec </dev/null >/dev/null; export LISTEN_PID=$$ LISTEN_FDS={count}"
+        ))
+    }
+
     /// The command that starts it.
     fn command(&self) -> Command {
         let dir = self.dir.path();
-        let mut command = self.program.command();
+        let mut command = if self.script.is_empty() {
+            self.program.command()
+        } else {
+            let mut shell = Command::new("sh");
+            let script = format!("{}; exec \"$@\"", self.script.join("; "));
+            shell.args(["-c", &script, "sh"]).arg(&self.program.path);
+            shell
+        };
         if self.channel {
             command.args(["-m", "unix-listen", "-p"]).arg(dir.join("sock"));
         }
@@ -186,14 +218,16 @@ impl Setup {
                 None => command.env_remove(name),
             };
         }
-        command.stdout(Stdio::null());
+        let mut passed = self.passed.iter().map(|fd| Stdio::from(fd.try_clone().unwrap()));
+        command.stdin(passed.next().unwrap_or_else(Stdio::null));
+        command.stdout(passed.next().unwrap_or_else(Stdio::null));
         command.stderr(File::options().append(true).create(true).open(dir.join("stderr")).unwrap());
         command
     }
 
     /// Starts it and waits until it accepts clients.
     pub fn start(self) -> Agent {
-        let agent = self.spawn();
+        let agent = self.launch();
         let until = Instant::now() + PATIENCE;
         while UnixStream::connect(agent.socket()).is_err() {
             let early = agent.wait(Duration::ZERO);
@@ -206,13 +240,11 @@ impl Setup {
 
     /// Starts it where it is not expected to come up, and returns how it ended and what it said.
     pub fn fails(self) -> (ExitStatus, String) {
-        let mut agent = self.spawn();
-        let status = agent.wait(PATIENCE).unwrap_or_else(|| panic!("the agent runs"));
-        agent.over = true;
-        (status, agent.log())
+        self.launch().ended()
     }
 
-    fn spawn(self) -> Agent {
+    /// Starts it and waits for nothing.
+    pub fn launch(self) -> Agent {
         let mut child = self.command().spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         let (tell, ended) = channel();
@@ -322,6 +354,18 @@ impl Agent {
 
     fn wait(&self, limit: Duration) -> Option<ExitStatus> {
         self.ended.lock().unwrap().recv_timeout(limit).ok()
+    }
+
+    /// Waits until it ends by itself; how it ended and what it said.
+    pub fn ended(mut self) -> (ExitStatus, String) {
+        self.await_end()
+    }
+
+    /// The same where its folder is still needed.
+    pub fn await_end(&mut self) -> (ExitStatus, String) {
+        let status = self.wait(PATIENCE).unwrap_or_else(|| panic!("the agent runs: {}", self.log()));
+        self.over = true;
+        (status, self.log())
     }
 
     /// Ends it by a signal and starts it again in the same folder with the same options.

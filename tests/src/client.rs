@@ -121,4 +121,13 @@ impl Client {
             }
         }
     }
+
+    /// Brings the stream into step, asking again and again: what is sent before the agent has opened its line is lost.
+    pub fn await_sync(&mut self) -> Result<()> {
+        let (pause, tries) = (Duration::from_millis(200), 150);
+        self.patience(pause)?;
+        let synced = (0..tries).find(|&id| self.sync(7000 + id).is_ok());
+        self.patience(PATIENCE)?;
+        synced.map(drop).context("the agent never answered")
+    }
 }

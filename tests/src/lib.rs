@@ -12,4 +12,5 @@
 pub mod agent;
 pub mod bench;
 pub mod client;
+pub mod pty;
 pub mod vm;

@@ -43,7 +43,7 @@ fn idle_agent_uses_nothing() -> Result<()> {
     })
 }
 
-fn rests(guest: &Guest, when: &str) -> Result<()> {
+pub(crate) fn rests(guest: &Guest, when: &str) -> Result<()> {
     if another_agent().is_none() {
         guest.await_idle_agent()?;
     }

@@ -100,14 +100,29 @@ fn c_string(text: &str) -> CString {
     CString::new(bytes).unwrap_or_default()
 }
 
+/// What the service manager tells the agent alone: sockets that its children do not get, and where to report that it lives.
+const OWN_VARIABLES: [&str; 7] = [
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// The agent's environment, for its children. Left out here rather than removed there: that is not safe beside other threads.
 fn own_environment() -> Vec<CString> {
+    let kept = |(name, _): &(std::ffi::OsString, std::ffi::OsString)| {
+        !OWN_VARIABLES.iter().any(|variable| name == variable)
+    };
     let entry = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         let mut entry = name.into_vec();
         entry.push(b'=');
         entry.extend(value.into_vec());
         CString::new(entry).ok()
     };
-    std::env::vars_os().filter_map(entry).collect()
+    std::env::vars_os().filter(kept).filter_map(entry).collect()
 }
 
 /// Everything of a start but the program.

@@ -2,66 +2,37 @@
 //!
 //! Each connection is one task on the daemon's thread: it reads, serves the requests in what it read one after another, and reads
 //! again. So a client that does not read its replies, or floods, waits for itself alone.
+//!
+//! Each channel is one task too, which opens it again where that makes sense, and says so when it gives up.
 
+mod conversation;
+mod inherited;
+mod isa_serial;
+mod listener;
+mod stream;
 mod unix;
 mod virtio_serial;
+mod vsock;
 
-use std::future::Future;
-use std::io::{self, IoSlice};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use smol::future::FutureExt;
-use smol::stream::StreamExt;
 use smol::{Executor, Timer};
-use waga_builtins::{Caller, Error, Reply};
+use waga_builtins::{Caller, os_text};
 
 use crate::config::{Channel, Endpoint};
 use crate::dispatch::Dispatcher;
-use crate::wire::budget::{Budget, lock};
-use crate::wire::{Event, Message, Request, Response};
+use crate::wire::budget::Budget;
+use conversation::converse;
+pub use inherited::{Passed, passed};
+use listener::Listener;
+use stream::Stream;
 
-/// Requests of one client that are served before others get their turn.
-const TURN: u32 = 4;
-/// Bytes of one client that are looked at before others get their turn, whether they make requests or not: some 50 µs of work.
-const PORTION: usize = 16 << 10;
-/// An unfinished message of more bytes than this is read on on another thread. The budget keeps those threads to a few dozen.
-const LARGE: usize = 4 << 20;
-/// How often a client that waits for a command is looked after, and how often it is found gone before the command is given up. What the
-/// command has begun on another thread goes on; a place in a queue is freed.
-const LOOKED_AFTER: (Duration, u32) = (Duration::from_secs(1), 5);
-
-/// What came from the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Arrival {
-    /// Bytes, in the buffer.
-    Bytes,
-    /// The peer left; the next one starts afresh.
-    PeerLeft,
-    /// The connection is over.
-    End,
-}
-
-/// What became of bytes for the peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Departure {
-    Sent,
-    /// The peer left before it had them all.
-    PeerLeft,
-}
-
-/// A byte stream to a peer.
-trait Link: Send {
-    /// Waits for bytes and puts them into the buffer, which is empty.
-    fn read(&mut self, buffer: &mut Vec<u8>) -> impl Future<Output = io::Result<Arrival>> + Send;
-
-    /// Whether the peer is gone for good and will take no reply.
-    fn is_gone(&self) -> bool;
-
-    /// Sends all of the parts, in order.
-    fn write(&mut self, parts: &mut [IoSlice<'_>]) -> impl Future<Output = io::Result<Departure>> + Send;
-}
+/// Pauses before a channel is opened again: at once, then ever longer, up to those of qemu-ga's `--retry-path`.
+const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5)];
+/// A channel that worked this long before it failed begins with the first pause again.
+const WORKED: Duration = Duration::from_secs(5);
 
 /// Everything a conversation needs; shared by all channels.
 #[derive(Debug, Clone)]
@@ -76,166 +47,152 @@ pub struct House {
     pub failed: smol::channel::Sender<io::Error>,
 }
 
-/// Opens a channel and serves it from then on.
+/// Opens the channels and serves them from then on; returns how many there are. Sockets that the service manager passed, if there are
+/// any, take the place of all that are configured, as with qemu-ga.
 ///
 /// # Errors
-/// What hinders opening it, with its path.
-pub fn open(channel: &Channel, house: &House) -> io::Result<()> {
-    let place =
-        |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let caller = Caller::Channel(channel.name.clone());
-    match &channel.endpoint {
-        Endpoint::Unix(path, _) => {
-            let listener = unix::listen(path).map_err(|error| place(path, error))?;
-            house.executor.spawn(unix::serve(listener, caller, house.clone())).detach();
+/// What hinders opening a channel, with its name and place, unless it is to be tried again and again.
+pub fn open_all(channels: &[Channel], passed: Vec<Passed>, house: &House) -> io::Result<usize> {
+    if passed.is_empty() {
+        for channel in channels {
+            open(channel, house)?;
         }
-        Endpoint::VirtioSerial(path) => {
-            let port = virtio_serial::Port::open(path).map_err(|error| place(path, error))?;
-            let (home, path) = (house.clone(), path.clone());
-            let task = async move {
-                let ended = converse(port, &caller, &home).await;
-                let error = ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-                let text = format!("{}: the channel failed: {error}", path.display());
-                // Whoever started the agent must know that it can no longer be reached.
-                let _ = home.failed.send(io::Error::new(error.kind(), text)).await;
-            };
-            house.executor.spawn(task).detach();
-        }
-        Endpoint::IsaSerial(_) | Endpoint::Vsock { .. } => {
-            return Err(io::Error::other("not there yet"));
-        }
+        return Ok(channels.len());
     }
-    Ok(())
+    let count = passed.len();
+    for passed in passed {
+        let place = format!("descriptor {}", passed.number);
+        let served = Served { name: passed.name, place, endpoint: None, retry: false };
+        served.start(Listener::new(passed.socket).map(Open::Listener), house)?;
+    }
+    Ok(count)
 }
 
-/// Serves one peer after another on a link until it ends.
-async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Result<()> {
-    let framer = house.budget.framer();
-    let mut buffer = Vec::with_capacity(4 << 10);
-    let mut turn = 0;
-    loop {
-        buffer.clear();
-        match link.read(&mut buffer).await? {
-            Arrival::Bytes => {}
-            Arrival::PeerLeft => {
-                lock(&framer).reset();
-                give_back(&mut buffer);
-                continue;
-            }
-            Arrival::End => {
-                give_back(&mut buffer);
-                return Ok(());
-            }
+/// Opens a channel and serves it from then on.
+fn open(channel: &Channel, house: &House) -> io::Result<()> {
+    let Channel { name, endpoint, retry } = channel.clone();
+    let opened = Open::new(&endpoint);
+    Served { name, place: endpoint.to_string(), endpoint: Some(endpoint), retry }.start(opened, house)
+}
+
+/// An open channel.
+enum Open {
+    Port(virtio_serial::Port),
+    Line(Stream),
+    Listener(Listener),
+}
+
+impl Open {
+    fn new(endpoint: &Endpoint) -> io::Result<Self> {
+        Ok(match endpoint {
+            Endpoint::VirtioSerial(path) => Self::Port(virtio_serial::Port::open(path)?),
+            Endpoint::IsaSerial(path) => Self::Line(isa_serial::open(path)?),
+            Endpoint::Unix(path, access) => Self::Listener(unix::listen_at(path, *access)?),
+            Endpoint::Vsock { cid, port } => Self::Listener(vsock::listen_at(*cid, *port)?),
+        })
+    }
+
+    /// Serves it until it fails.
+    async fn serve(self, caller: &Caller, house: &House) -> io::Error {
+        let ended = match self {
+            Self::Port(port) => converse(port, caller, house).await,
+            Self::Line(line) => converse(line, caller, house).await,
+            Self::Listener(listener) => return listener.serve(caller, house).await,
+        };
+        ended.err().unwrap_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the line was hung up"))
+    }
+}
+
+/// A channel that is served, whether it is open now or not.
+struct Served {
+    name: Arc<str>,
+    place: String,
+    /// Where it can be opened again; nowhere if the service manager opened it.
+    endpoint: Option<Endpoint>,
+    retry: bool,
+}
+
+impl Served {
+    /// Begins to serve it; an error if it could not be opened and that will not change.
+    fn start(self, opened: io::Result<Open>, house: &House) -> io::Result<()> {
+        match &opened {
+            Err(error) if !self.retry => return Err(self.failure("", error)),
+            Err(_) => {}
+            Ok(_) => tracing::debug!(channel = %self.name, "serving {}", self.place),
         }
-        let mut rest = &buffer[..];
-        while !rest.is_empty() {
-            let (used, event) = if lock(&framer).held() > LARGE {
-                // The end of a large string is a look at all of it: not on the thread that serves everyone.
-                let (framer, portion) = (framer.clone(), rest.to_vec());
-                smol::unblock(move || lock(&framer).feed(&portion)).await
-            } else {
-                lock(&framer).feed(&rest[..rest.len().min(PORTION)])
-            };
-            rest = &rest[used..];
-            let Some(event) = event else {
-                smol::future::yield_now().await;
-                continue;
-            };
-            let response = match event {
-                Event::Fault(error) => {
-                    house.dispatcher.malformed(caller);
-                    Some(Response::error(None, error))
+        house.executor.spawn(self.keep(opened, house.clone())).detach();
+        Ok(())
+    }
+
+    /// Serves the channel for as long as that is possible. Without `retry` it fails for good when it cannot be opened; and, but for a
+    /// serial line that was hung up, when it breaks.
+    async fn keep(self, mut opened: io::Result<Open>, house: House) {
+        let caller = Caller::Channel(self.name.clone());
+        let mut attempts = Attempts::default();
+        let error = loop {
+            let (since, was_open) = (Instant::now(), opened.is_ok());
+            let error = match opened {
+                Ok(open) => {
+                    if attempts.0 > 0 {
+                        tracing::info!(channel = %self.name, "{} is open again", self.place);
+                    }
+                    open.serve(&caller, &house).await
                 }
-                Event::Message(message) => answer(message, &link, caller, house).await?,
+                Err(error) => error,
             };
-            if let Some(response) = response
-                && send(&mut link, response).await? == Departure::PeerLeft
-            {
-                lock(&framer).reset();
-                break;
+            let what = if was_open { "the channel failed" } else { "the channel cannot be opened" };
+            let error = self.failure(what, &error);
+            let hung_up = was_open && matches!(self.endpoint, Some(Endpoint::IsaSerial(_)));
+            let Some(endpoint) = self.endpoint.clone().filter(|_| self.retry || hung_up) else {
+                break error;
+            };
+            let (pause, first) = attempts.next(since.elapsed());
+            if first {
+                tracing::error!(channel = %self.name, "{error}; opening it again");
+            } else {
+                tracing::debug!(channel = %self.name, "{error}; opening it again in {pause:?}");
             }
-            turn += 1;
-            if turn % TURN == 0 {
-                smol::future::yield_now().await;
-            }
-        }
-        let held = lock(&framer).held();
-        house.budget.keep(held);
-    }
-}
-
-/// Serves one message. Errors when the peer has long gone and its command still waits.
-async fn answer(
-    message: Message,
-    link: &impl Link,
-    caller: &Caller,
-    house: &House,
-) -> io::Result<Option<Response>> {
-    let Some(_charge) = house.budget.charge(message.text().len()) else {
-        house.dispatcher.overloaded(caller);
-        let error = Error::generic("JSON token size limit exceeded: commands with too much data still run");
-        return Ok(Some(Response::error(None, error)));
-    };
-    let request = match Request::try_from(message) {
-        Ok(request) => request,
-        Err(response) => {
-            house.dispatcher.malformed(caller);
-            return Ok(Some(response));
-        }
-    };
-    let served = async { Ok(house.dispatcher.serve(caller, request).await) };
-    // Not polled, and so without a cost, when the command ends at once.
-    let given_up = async {
-        let (pause, patience) = LOOKED_AFTER;
-        let mut missed = 0;
-        while missed < patience {
             Timer::after(pause).await;
-            missed = if link.is_gone() { missed + 1 } else { 0 };
-        }
-        Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client left while its command waited"))
-    };
-    served.or(given_up).await
-}
-
-/// Larger values are not copied into one buffer with what surrounds them.
-const COPIED: usize = 4 << 10;
-
-async fn send(link: &mut impl Link, response: Response) -> io::Result<Departure> {
-    let (mut head, reply, tail) = response.into_parts();
-    let mut pieces = match reply {
-        Reply::Value(value) if value.len() <= COPIED => {
-            head.extend_from_slice(&value);
-            head.extend_from_slice(&tail);
-            return link.write(&mut [IoSlice::new(&head)]).await;
-        }
-        Reply::Value(value) => {
-            return link.write(&mut [IoSlice::new(&head), IoSlice::new(&value), IoSlice::new(&tail)]).await;
-        }
-        Reply::Pieces(pieces) => pieces,
-    };
-    let mut departure = Departure::Sent;
-    while departure == Departure::Sent
-        && let Some(piece) = pieces.next().await
-    {
-        departure = link.write(&mut [IoSlice::new(&head), IoSlice::new(&piece)]).await?;
-        head.clear();
+            // A device may keep whoever opens it waiting.
+            opened = smol::unblock(move || Open::new(&endpoint)).await;
+        };
+        // Whoever started the agent must know that it can no longer be reached.
+        let _ = house.failed.send(error).await;
     }
-    if departure == Departure::Sent { link.write(&mut [IoSlice::new(&tail)]).await } else { Ok(departure) }
-}
 
-/// Smallest and largest read: the buffer grows while reads fill it.
-const READS: std::ops::RangeInclusive<usize> = 4 << 10..=256 << 10;
-
-/// Gives memory back after a peer that moved much.
-fn give_back(buffer: &mut Vec<u8>) {
-    if buffer.capacity() > 64 << 10 {
-        *buffer = Vec::new();
-        waga_builtins::allocator::release();
+    fn failure(&self, what: &str, error: &io::Error) -> io::Error {
+        let separator = if what.is_empty() { "" } else { ": " };
+        let text = format!("{}: {}: {what}{separator}{}", self.name, self.place, os_text(error));
+        io::Error::new(error.kind(), text)
     }
 }
 
-/// Makes room in an empty buffer for the next read.
-fn make_room(buffer: &mut Vec<u8>, last: usize) {
-    let room = if last >= buffer.capacity() { buffer.capacity() * 4 } else { buffer.capacity() };
-    buffer.reserve(room.clamp(*READS.start(), *READS.end()));
+/// How often a channel was opened again since it last worked.
+#[derive(Debug, Default)]
+struct Attempts(usize);
+
+impl Attempts {
+    /// The pause before the next one, and whether it is the first.
+    fn next(&mut self, worked: Duration) -> (Duration, bool) {
+        if worked >= WORKED {
+            self.0 = 0;
+        }
+        let pause = PAUSES[self.0.min(PAUSES.len() - 1)];
+        self.0 += 1;
+        (pause, self.0 == 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_keeps_failing_is_opened_ever_more_seldom() {
+        let mut attempts = Attempts::default();
+        let pauses: Vec<_> = (0..5).map(|_| attempts.next(Duration::from_millis(1))).collect();
+        let [at_once, short, long] = PAUSES;
+        assert_eq!(pauses, [(at_once, true), (short, false), (long, false), (long, false), (long, false)]);
+        assert_eq!(attempts.next(WORKED), (at_once, true), "it worked in between");
+    }
 }

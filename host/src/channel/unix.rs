@@ -1,32 +1,27 @@
-//! A listening unix socket with many clients, each with a parser and an order of its own.
+//! Making a unix socket: not taken away from who listens there, and never reachable for more than may use it.
 
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmod, chownat, fchmod, open};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use smol::lock::Semaphore;
-use smol::{Async, Timer};
-use waga_builtins::Caller;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use waga_builtins::os_text;
 
-use super::{Arrival, Departure, House, Link, converse, make_room};
+use super::listener::{BACKLOG, Listener};
+use crate::config::Access;
 
-/// Clients served at once; further ones wait to be accepted.
-const CLIENTS: usize = 256;
-/// Pause after an accept that failed for want of descriptors or memory.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Binds the socket. A socket that nobody listens on any more is replaced, as qemu-ga does.
+/// Makes the socket and listens. A socket that nobody listens on any more is replaced, as qemu-ga does.
+///
+/// Differs from qemu-ga: that takes the path from whoever listens there, and removes what is no socket.
 ///
 /// # Errors
-/// Someone listens there (qemu-ga would take the path away from them); the path is not a socket; the folder is not writable.
-pub(super) fn listen(path: &Path) -> io::Result<Async<UnixListener>> {
+/// Someone listens there; the path is not a socket; the folder is not writable; the socket cannot be given to whom it should belong.
+pub(super) fn listen_at(path: &Path, access: Access) -> io::Result<Listener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "exists and is not a socket"));
@@ -37,7 +32,21 @@ pub(super) fn listen(path: &Path) -> io::Result<Async<UnixListener>> {
         Ok(_) => std::fs::remove_file(path)?,
         Err(_) => {}
     }
-    Async::<UnixListener>::bind(path)
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    if access.mode.is_some() {
+        // The file that bind makes has the mode of the socket, less the umask.
+        fchmod(&socket, Mode::empty())?;
+    }
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    // Nobody can connect before it listens, whatever its mode.
+    if let Err(error) = give(path, access) {
+        // As it is now, the next start might not even learn that nobody uses it.
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
+    listen(&socket, BACKLOG)?;
+    Listener::new(socket)
 }
 
 /// Whether a program still has this socket; a full backlog and another type of socket say so too.
@@ -51,57 +60,88 @@ fn is_in_use(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Accepts clients for ever.
-pub(super) async fn serve(listener: Async<UnixListener>, caller: Caller, house: House) {
-    let places = Arc::new(Semaphore::new(CLIENTS));
-    loop {
-        let place = places.acquire_arc().await;
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (caller, home) = (caller.clone(), house.clone());
-                let client = async move {
-                    // A client that left early, or the reset it leaves behind, ends its own connection and nothing else.
-                    if let Err(error) = converse(Client { stream, last: 0 }, &caller, &home).await {
-                        tracing::debug!(%error, "a client's connection broke");
-                    }
-                    drop(place);
-                };
-                house.executor.spawn(client).detach();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a client");
-                Timer::after(PAUSE).await;
+/// Gives the socket at a path to whom it should belong, then lets them in. A symbolic link that someone put there is not followed.
+fn give(path: &Path, access: Access) -> io::Result<()> {
+    if access == Access::default() {
+        return Ok(());
+    }
+    let file = open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    for (what, id, owner, group) in [
+        ("user", access.owner, access.owner.map(Uid::from_raw), None),
+        ("group", access.group, None, access.group.map(Gid::from_raw)),
+    ] {
+        let Some(id) = id else { continue };
+        chownat(&file, "", owner, group, AtFlags::EMPTY_PATH).map_err(|error| {
+            let error = io::Error::from(error);
+            io::Error::new(
+                error.kind(),
+                format!("cannot give the socket to {what} {id}: {}", os_text(&error)),
+            )
+        })?;
+    }
+    if let Some(mode) = access.mode {
+        // Before Linux 6.6 no call changes the mode of a descriptor like this one.
+        chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_belongs_to_whom_it_should_and_the_umask_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let own = std::fs::metadata(dir.path()).unwrap();
+        for mode in [0o666, 0o600, 0o777, 0o660, 0] {
+            // The second is what the first left: nobody listens there any more.
+            let access = Access { mode: Some(mode), owner: Some(own.uid()), group: Some(own.gid()) };
+            let listener = listen_at(&path, access).unwrap();
+            assert_eq!(std::fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777, mode);
+            assert!(mode == 0 || UnixStream::connect(&path).is_ok());
+            drop(listener);
+            if mode == 0 {
+                // Who is not root could not look whether it is in use.
+                std::fs::remove_file(&path).unwrap();
             }
         }
     }
-}
 
-struct Client {
-    stream: Async<UnixStream>,
-    last: usize,
-}
-
-impl Link for Client {
-    /// Both directions are shut; a client that only said it has no more requests still reads.
-    fn is_gone(&self) -> bool {
-        let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut polled, Some(&now)).is_ok()
-            && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
-    }
-
-    async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<Arrival> {
-        make_room(buffer, self.last);
-        let read = |stream: &UnixStream| Ok(rustix::io::read(stream, spare_capacity(buffer))?);
-        self.last = self.stream.read_with(read).await?;
-        Ok(if self.last == 0 { Arrival::End } else { Arrival::Bytes })
-    }
-
-    async fn write(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<Departure> {
-        while !parts.is_empty() {
-            let sent = self.stream.write_with(|stream| Ok(rustix::io::writev(stream, parts)?)).await?;
-            IoSlice::advance_slices(&mut parts, sent);
+    #[test]
+    fn a_socket_that_cannot_be_given_away_is_not_left_behind() {
+        if rustix::process::geteuid().is_root() {
+            // Root can give it to anyone; to nobody means to leave it as it is.
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("sock");
+            let _listener =
+                listen_at(&path, Access { mode: None, owner: Some(12345), group: Some(54321) }).unwrap();
+            let found = std::fs::symlink_metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid()), (12345, 54321));
+            return;
         }
-        Ok(Departure::Sent)
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let error = listen_at(&path, Access { mode: Some(0o600), owner: Some(0), group: None }).unwrap_err();
+        assert!(error.to_string().starts_with("cannot give the socket to user 0: "), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_socket_is_no_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join("sock"), dir.path().join("target"));
+        std::fs::write(&target, "").unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(&target, &path).unwrap();
+        let access = Access { mode: Some(0o666), ..Access::default() };
+        assert!(listen_at(&path, access).is_err());
+        // A descriptor of a link is the link itself: its mode cannot be changed, nor that of what it points to.
+        assert!(give(&path, access).is_err());
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

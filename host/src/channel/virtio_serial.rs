@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use smol::future::FutureExt;
 use smol::{Async, Timer};
 
-use super::{Arrival, Departure, Link, make_room};
+use super::conversation::{Arrival, Departure, Link, make_room};
 
 /// How long a reply waits for the host to take up the port again. The host may have connected a moment ago and the kernel not know
 /// it yet, though its request is here already; so a reply is not dropped at once.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::image::{Image, Medium};
@@ -63,6 +63,31 @@ impl Guest {
     /// The host's end of the agent's port: the socket of QEMU's character device.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("agent")
+    }
+
+    /// Connects to the serial line of [`Image::serial`] and sends nothing.
+    pub fn line(&self) -> Result<Client> {
+        Client::connect(self.folder.path().join("line"))
+    }
+
+    /// Takes the agent's port out of the running machine.
+    pub fn unplug_port(&self) -> Result<()> {
+        self.qmp("device_del", &json!({"id": "agent-port"}))?;
+        await_until("the port's end", PATIENCE, || {
+            let (status, _) = self.shell_status(&format!("test -c /dev/virtio-ports/{AGENT_PORT}"))?;
+            Ok((status != 0).then_some(()))
+        })
+    }
+
+    /// Puts it in again, where it was.
+    pub fn plug_port(&self) -> Result<()> {
+        let port =
+            json!({"driver": "virtserialport", "id": "agent-port", "chardev": "agent", "name": AGENT_PORT});
+        // QEMU takes its time to let go of the last one.
+        await_until("the port's return", PATIENCE, || match self.qmp("device_add", &port) {
+            Err(error) if error.to_string().contains("is in use") => Ok(None),
+            added => added.map(|_| Some(())),
+        })
     }
 
     /// Runs a command in the guest that must succeed, and returns what it wrote.
@@ -150,7 +175,11 @@ fn start(folder: &Path, medium: &Medium) -> Result<Child> {
     command.args(["-device", "virtio-serial"]);
     for (id, name) in [("agent", AGENT_PORT), ("shell", SHELL_PORT)] {
         command.args(["-chardev", &format!("socket,id={id},path={},server=on,wait=off", place(id))]);
-        command.args(["-device", &format!("virtserialport,chardev={id},name={name}")]);
+        command.args(["-device", &format!("virtserialport,id={id}-port,chardev={id},name={name}")]);
+    }
+    if medium.serial {
+        command.args(["-chardev", &format!("socket,id=line,path={},server=on,wait=off", place("line"))]);
+        command.args(["-device", "isa-serial,chardev=line"]);
     }
     for (index, disk) in medium.disks.iter().enumerate() {
         let file = disk.display();

@@ -51,6 +51,7 @@ pub struct Image {
     modules: Vec<String>,
     files: BTreeMap<String, (u32, Vec<u8>)>,
     disks: Vec<Disk>,
+    serial: bool,
 }
 
 /// An image made real: what a virtual machine is started with.
@@ -59,6 +60,7 @@ pub(super) struct Medium {
     pub(super) kernel: PathBuf,
     pub(super) initrd: PathBuf,
     pub(super) disks: Vec<PathBuf>,
+    pub(super) serial: bool,
 }
 
 impl Medium {
@@ -82,7 +84,23 @@ impl Image {
             modules: modules.map(str::to_owned).to_vec(),
             files: BTreeMap::new(),
             disks: Vec::new(),
+            serial: false,
         }
+    }
+
+    /// Lets the agent take its channels from this `agent.toml`, and none from the command line.
+    #[must_use]
+    pub fn config(mut self, text: &str) -> Self {
+        let path = "/etc/waga/agent.toml";
+        self.arguments = ["-c", path, "-t", "/run/agent-state", "-v"].map(str::to_owned).to_vec();
+        self.file(path, 0o644, text)
+    }
+
+    /// Adds a serial line, `/dev/ttyS1`, beside the one of the console.
+    #[must_use]
+    pub fn serial(mut self) -> Self {
+        self.serial = true;
+        self
     }
 
     /// Gives the agent one more argument.
@@ -127,7 +145,7 @@ impl Image {
             }
             disks.push(path);
         }
-        Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks })
+        Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks, serial: self.serial })
     }
 
     fn initramfs(&self, kernel: &Kernel) -> Result<Vec<u8>> {
