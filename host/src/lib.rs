@@ -5,6 +5,7 @@
 
 pub mod audit;
 mod background;
+mod call;
 pub mod channel;
 mod check;
 pub mod cli;
@@ -32,7 +33,7 @@ pub fn run() -> ExitCode {
     match wish {
         Wish::Run(cli) => daemon::run(*cli).unwrap_or_else(|text| fail(&text)),
         Wish::Check(cli, json) => check::run(&cli, json),
-        Wish::Call(_) => fail("waga call is not there yet"),
+        Wish::Call(words) => call::run(words.into_iter()),
         Wish::Print(text) => print(&text),
         Wish::DumpConf(cli) => {
             let text = Config::load(&cli, &Places::system()).and_then(|resolved| resolved.dump());

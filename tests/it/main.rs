@@ -11,6 +11,7 @@
 
 mod agent;
 mod audit;
+mod call;
 mod channel;
 mod clients;
 mod daemon;

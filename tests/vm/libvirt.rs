@@ -1,5 +1,6 @@
 //! libvirt's own calls to the agent, and the main job through it: asked, handed a file, made to run it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -37,7 +38,8 @@ fn served(libvirt: &Libvirt) -> Result<()> {
         ensure!(name == libvirt.shell("hostname")?, "{name}");
         Ok(())
     })?;
-    step("the main job", || main_job(libvirt))
+    step("the main job", || main_job(libvirt))?;
+    step("waga call", || call(libvirt))
 }
 
 fn guestinfo(libvirt: &Libvirt) -> Result<()> {
@@ -96,6 +98,44 @@ fn main_job(libvirt: &Libvirt) -> Result<()> {
     })?;
     let printed = STANDARD.encode("2 arguments, the second is two words, on Linux\n");
     ensure!(ended["exitcode"] == 0 && ended["out-data"] == printed, "{ended}");
+    Ok(())
+}
+
+/// The host's verb, which goes through this libvirt: answers, and what kinds of failure the exit code tells apart.
+fn call(libvirt: &Libvirt) -> Result<()> {
+    // The client is waga, whatever the agent in the guest is.
+    let waga = Path::new(env!("CARGO_BIN_EXE_agent-under-test"));
+    let call = |words: &[&str]| {
+        let output = libvirt.call(waga, words)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        anyhow::Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
+    };
+    let told = call(&["--domain", DOMAIN, "guest-get-osinfo"])?;
+    ensure!(told.0 == Some(0) && told.2.is_empty(), "{told:?}");
+    let info: Value = serde_json::from_str(&told.1)?;
+    ensure!(info["kernel-release"] == libvirt.shell("uname -r")?, "{told:?}");
+
+    let told = call(&["--domain", DOMAIN, "guest-sync", "id=9007199254740993"])?;
+    ensure!(told.0 == Some(0) && told.1 == "9007199254740993\n", "{told:?}");
+    let told = call(&["--domain", DOMAIN])?;
+    ensure!(told.0 == Some(0) && told.1.contains("\"supported_commands\":["), "{told:?}");
+
+    let told = call(&["--domain", DOMAIN, "guest-nope"])?;
+    let error = "waga: guest-nope: The command guest-nope has not been found\n";
+    ensure!(told.0 == Some(1) && told.2 == error, "{told:?}");
+    let told = call(&["--domain", "nobody", "guest-ping"])?;
+    ensure!(told.0 == Some(3) && told.2.contains("nobody"), "{told:?}");
+
+    libvirt.shell("kill -STOP $(cat /run/agent.pid)")?;
+    let stopped = call(&["--domain", DOMAIN, "guest-ping", "--timeout", "1.5"])?;
+    // Also of an agent that need not answer: it has to be there.
+    let told = call(&["--domain", DOMAIN, "guest-suspend-ram", "--timeout", "1.5"])?;
+    libvirt.shell("kill -CONT $(cat /run/agent.pid)")?;
+    for told in [stopped, told] {
+        ensure!(told.0 == Some(4) && !told.2.is_empty(), "{told:?}");
+    }
+    let told = call(&["--domain", DOMAIN, "guest-ping"])?;
+    ensure!(told.0 == Some(0) && told.1 == "{}\n", "{told:?}");
     Ok(())
 }
 

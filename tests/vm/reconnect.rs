@@ -1,6 +1,7 @@
 //! The host program goes away at any moment and comes back: the agent has to be in step with whoever asks.
 
 use std::io::Read;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ fn host_leaves_and_comes_back() -> Result<()> {
             }
         }
         step("the host left in the middle of a large reply", || during_reply(guest))?;
+        step("the next host is waga call", || call(guest))?;
         if only_waga("a first guest-sync without 0xFF after half a request") {
             for length in [1, 5, REQUEST.len() - 2] {
                 step(&format!("no 0xFF after {length} bytes"), || plain_sync(guest, length))?;
@@ -63,6 +65,37 @@ fn during_reply(guest: &Guest) -> Result<()> {
     answers(&mut host, 3)?;
     // The file is still open, and the rest of the stream is in step too.
     host.run("guest-file-close", json!({"handle": handle}))?;
+    Ok(())
+}
+
+/// `waga call` after half a request; with a large reply of its own; and while another host is served.
+fn call(guest: &Guest) -> Result<()> {
+    // The client is waga, whatever the agent in the guest is.
+    let call = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-under-test"));
+        command.args(["call", "--socket"]).arg(guest.socket()).args(words).stdin(Stdio::null());
+        let output = command.output()?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        anyhow::Ok((output.status.code(), text(output.stdout), text(output.stderr)))
+    };
+    let mut host = guest.bare()?;
+    host.send(&REQUEST[..REQUEST.len() - 8])?;
+    guest.await_host(true)?;
+    drop(host);
+
+    let (code, handle, error) = call(&["guest-file-open", "path=/tmp/large"])?;
+    ensure!(code == Some(0), "{code:?}: {error}");
+    let handle = format!("handle={}", handle.trim());
+    let (code, read, error) = call(&["guest-file-read", &handle, "count=6291456"])?;
+    ensure!(code == Some(0) && read.len() > 8 << 20, "{code:?}: {error}, {} bytes", read.len());
+    let closed = call(&["guest-file-close", &handle])?;
+    ensure!(closed == (Some(0), "{}\n".to_owned(), String::new()), "{closed:?}");
+    let told = call(&["guest-nope"])?;
+    ensure!(told.0 == Some(1) && told.2.contains("CommandNotFound: "), "{told:?}");
+
+    let _host = guest.connect()?;
+    let told = call(&["guest-ping", "--timeout", "0.5"])?;
+    ensure!(told.0 == Some(4) && told.2.contains("within 0.5 s"), "{told:?}");
     Ok(())
 }
 

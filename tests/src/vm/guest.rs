@@ -57,7 +57,12 @@ impl Guest {
     ///
     /// QEMU serves one host program at a time: a connection made before the last one is closed is served later.
     pub fn bare(&self) -> Result<Client> {
-        Client::connect(self.folder.path().join("agent"))
+        Client::connect(self.socket())
+    }
+
+    /// The host's end of the agent's port: the socket of QEMU's character device.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("agent")
     }
 
     /// Connects to the serial line of [`Image::serial`] and sends nothing.

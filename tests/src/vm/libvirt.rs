@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +78,19 @@ impl Libvirt {
         Ok(printed.trim().to_owned())
     }
 
+    /// Runs `waga call` of this program with `--connect` and further words, as the user who runs the guest.
+    pub fn call(&self, waga: &Path, words: &[&str]) -> Result<Output> {
+        let place = self.folder.path();
+        // That user may not be able to read the checkout.
+        let copy = place.join("waga");
+        if !copy.exists() {
+            std::fs::copy(waga, &copy).context("copy waga")?;
+        }
+        let mut command = unprivileged(place, copy.to_str().context("an ordinary path")?)?;
+        command.args(["call", "--connect", &uri(place)]).args(words).stdin(Stdio::null());
+        command.output().context("start waga call")
+    }
+
     /// Runs a command in the guest that must succeed, and returns what it wrote.
     pub fn shell(&self, command: &str) -> Result<String> {
         let shell = self.shell.as_ref().context("the guest has no shell yet")?;
@@ -123,9 +136,13 @@ impl Drop for Libvirt {
 
 fn virsh(place: &Path) -> Result<Command> {
     let mut command = unprivileged(place, "virsh")?;
-    let socket = place.join("run/libvirt/libvirt-sock");
-    command.args(["--quiet", "--connect", &format!("qemu:///session?socket={}", socket.display())]);
+    command.args(["--quiet", "--connect", &uri(place)]);
     Ok(command)
+}
+
+/// Where clients find the daemon.
+fn uri(place: &Path) -> String {
+    format!("qemu:///session?socket={}", place.join("run/libvirt/libvirt-sock").display())
 }
 
 /// A program as it is run here: never as root, and with all its files below the folder.

@@ -1,0 +1,60 @@
+//! `waga call`: the client's side of the protocol, for people and scripts, wherever the agent's channel ends.
+//!
+//! It speaks to waga and to qemu-ga alike and shares nothing with the daemon but the program: blocking I/O on one thread, every wait
+//! bounded by one deadline. `options` and `arguments` read the words, `transport` and `client` (or `libvirt`) get a line for an answer,
+//! `reply` understands it, `output` prints it.
+
+mod arguments;
+mod client;
+mod deadline;
+mod error;
+mod layout;
+mod libvirt;
+mod options;
+mod output;
+mod reply;
+mod request;
+mod transport;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use client::Client;
+use deadline::Deadline;
+use error::Error;
+use options::{Call, Place, Wish};
+use request::Request;
+
+/// Runs `waga call` with the words that follow; the program's exit code.
+pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let done = options::parse(words).and_then(|wish| match wish {
+        Wish::Call(call) => answer(&call),
+        Wish::Help(text) => output::help(&text),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("waga: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Calls and prints the answer.
+fn answer(call: &Call) -> Result<(), Error> {
+    let arguments = Arguments::read(&call.arguments, std::io::stdin().lock())?;
+    let command = call.command.as_deref().unwrap_or("guest-info");
+    let request = Request::new(command, arguments.as_ref())?;
+    let deadline = Deadline::after(call.timeout);
+    let line = match &call.place {
+        Place::Socket(path) => Client::sync(transport::unix(path, deadline)?, deadline)?.ask(&request)?,
+        Place::Vsock(cid, port) => {
+            Client::sync(transport::vsock(*cid, *port, deadline)?, deadline)?.ask(&request)?
+        }
+        Place::Domain(domain) => domain.ask(&request, deadline)?,
+    };
+    let Some(line) = line else { return Ok(()) };
+    let value = reply::returned(command, &line)?.get();
+    if call.command.is_some() { call.output.value(value) } else { call.output.info(value) }
+}
