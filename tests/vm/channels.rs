@@ -31,9 +31,8 @@ fn vsock_serial_line_and_port_at_once() -> Result<()> {
     if !only_waga("several channels at once") {
         return Ok(());
     }
-    let client = std::fs::read(env!("CARGO_BIN_EXE_ask-vsock"))?;
     let image = image().config(CONFIG).serial().argument("-r");
-    let image = image.module("vsock").module("vsock_loopback").file("/bin/ask-vsock", 0o755, client);
+    let image = image.module("vsock").module("vsock_loopback");
     in_guest(&image, |guest| {
         step("the port's first answer", || answers(&mut guest.connect()?))?;
         step("vsock", || vsock(guest))?;
@@ -98,11 +97,16 @@ fn answers(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
+/// `waga call` in the guest itself, whose own CID is 1 for itself.
 fn vsock(guest: &Guest) -> Result<()> {
-    let said = guest.shell(
-        r#"printf '{"execute":"guest-sync","arguments":{"id":1}}{"execute":"guest-ping"}' | ask-vsock 1 1234"#,
-    )?;
-    ensure!(said == "{\"return\": 1}\n{\"return\": {}}", "{said}");
+    let call =
+        |words: &str| guest.shell_status(&format!("/usr/sbin/agent-under-test call --vsock 1:{words}"));
+    let (status, said) = call("1234 guest-sync id=77")?;
+    ensure!(status == 0 && said == b"77\n", "{status}: {}", String::from_utf8_lossy(&said));
+    let (status, said) = call("1234 guest-no-such")?;
+    ensure!(status == 1, "{status}: {}", String::from_utf8_lossy(&said));
+    let (status, said) = call("1235 guest-ping")?;
+    ensure!(status == 3, "{status}: {}", String::from_utf8_lossy(&said));
     Ok(())
 }
 
