@@ -8,20 +8,22 @@ RUN := target/run
 
 .PHONY: run test bench lint packages
 
+# The configuration is copied: the agent trusts no file that others may write, and a checkout may be such.
 run:
 	$(CARGO) build --release -p waga
-	@mkdir -p $(RUN)
-	rustc --edition 2024 -O -o $(RUN)/ask examples/ask.rs
-	@echo; echo "waga -c agent.toml, asked on $(RUN)/agent.sock:"; echo
-	@target/release/waga -c agent.toml & agent=$$!; \
-	$(RUN)/ask $(RUN)/agent.sock \
-	    '{"execute": "guest-sync-delimited", "arguments": {"id": 1}}' \
-	    '{"execute": "guest-get-osinfo"}' \
-	    '{"execute": "guest-exec", "arguments": {"path": "uname", "arg": ["-a"], "capture-output": true}}' \
-	    '{"execute": "guest-get-load", "id": "load"}' \
-	    '{"execute": "guest-get-loda"}'; \
-	result=$$?; kill $$agent; wait $$agent; exit $$result
-	@echo; echo "Start it yourself with 'target/release/waga -c agent.toml' and ask it with '$(RUN)/ask'."
+	@mkdir -p $(RUN) && install -m 0600 agent.toml $(RUN)/agent.toml
+	@target/release/waga -c $(RUN)/agent.toml & agent=$$!; trap 'kill $$agent; wait $$agent' EXIT; \
+	call() { echo; echo "$$ waga call --socket $(RUN)/agent.sock $$*"; \
+	    target/release/waga call --socket $(RUN)/agent.sock "$$@"; }; \
+	until target/release/waga call --socket $(RUN)/agent.sock guest-ping >$(RUN)/ping 2>&1; do \
+	    kill -0 $$agent || exit 1; sleep 0.1; done; \
+	call guest-get-osinfo && \
+	call guest-get-load && \
+	call guest-exec path=uname 'arg=["-a"]' capture-output=true && \
+	call guest-file-open path=/etc/hostname && \
+	{ call guest-get-loda; test $$? -eq 1; }
+	@echo; echo "Start it yourself: target/release/waga -c $(RUN)/agent.toml"
+	@echo "What it has:       target/release/waga call --socket $(RUN)/agent.sock"
 
 # The last line puts the same cases to qemu-ga alone: what they ask of waga is what the original does.
 test: packages

@@ -409,3 +409,16 @@ fn the_sample_shows_every_key_and_all_of_it_is_right() {
         assert!(full.contains(&format!("{key} = ")));
     }
 }
+
+#[test]
+fn the_examples_are_right() {
+    let registry = Registry::builtins();
+    for text in [
+        include_str!("../../../examples/monitoring.toml"),
+        include_str!("../../../examples/two-channels.toml"),
+    ] {
+        let system = System::new(&[("agent.toml", text)]);
+        let config = system.config("waga");
+        assert_eq!(crate::check::warnings(&config.policy, &registry), [""; 0]);
+    }
+}
