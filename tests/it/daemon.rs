@@ -267,7 +267,7 @@ fn check(text: &str, more: &[&str]) -> Option<(i32, String, String)> {
     Some((output.status.code().unwrap(), text(output.stdout), text(output.stderr)))
 }
 
-const CHECKED: &str = "\
+pub(crate) const CHECKED: &str = "\
 [[channel]]
 method = \"virtio-serial\"
 [[channel]]

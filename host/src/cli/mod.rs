@@ -260,7 +260,7 @@ mod tests {
                     flag.long
                 );
             }
-            assert!(help.lines().all(|line| line.len() <= 120), "{help}");
+            assert!(help.lines().all(|line| line.len() <= 80), "{help}");
         }
     }
 

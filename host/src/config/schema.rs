@@ -23,7 +23,7 @@ pub(super) struct File {
     pub(super) state: StateTable,
     #[serde(default)]
     pub(super) daemon: DaemonTable,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "FreezeTable::is_empty")]
     pub(super) freeze: FreezeTable,
 }
 
@@ -155,5 +155,11 @@ impl PolicyTable {
     pub(super) fn rules(&self) -> RulesTable {
         let Self { allow, block, exec, file, .. } = self.clone();
         RulesTable { allow, block, exec, file }
+    }
+}
+
+impl FreezeTable {
+    fn is_empty(&self) -> bool {
+        self.hook.is_none()
     }
 }
