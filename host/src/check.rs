@@ -65,7 +65,10 @@ impl<'a> Report<'a> {
         };
         Self {
             config,
-            warnings: warnings(policy, &registry),
+            // A name that systemd gives to what it passes is not known here.
+            warnings: warnings(policy, &registry, |name| {
+                name.ends_with(".socket") || config.channels.iter().any(|channel| &*channel.name == name)
+            }),
             // No channel has an empty name.
             lines: lines(policy, &registry, ""),
             channels: names.into_iter().map(own).collect(),
@@ -175,15 +178,23 @@ fn commands(lines: &[Line<'_>]) -> Value {
     lines.iter().map(command).collect()
 }
 
-/// Names in lists that no command has: what they were meant to block is not blocked.
-pub(crate) fn warnings(policy: &Policy, registry: &Registry) -> Vec<String> {
+/// What does not do what its author meant: names in lists that no command has, and rules for channels that are not served.
+pub(crate) fn warnings(
+    policy: &Policy,
+    registry: &Registry,
+    is_served: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let unknown = policy.listed().filter(|(name, _)| registry.find(name).is_none());
     let warning = |(name, origin): (&str, &Origin)| {
         let known = registry.slots().iter().map(|slot| &*slot.name);
         let hint = nearest(name, known).map(|name| format!("; did you mean '{name}'?"));
         format!("{origin}: no command is called '{name}'{}", hint.unwrap_or_default())
     };
-    let mut warnings: Vec<_> = unknown.map(warning).collect();
+    let idle = policy.channels().filter(|name| !is_served(name));
+    let idle = idle.map(|name| {
+        format!("[policy.channel.{name}]: no channel of this name is served, so it narrows nothing")
+    });
+    let mut warnings: Vec<_> = unknown.map(warning).chain(idle).collect();
     warnings.sort();
     warnings.dedup();
     warnings
