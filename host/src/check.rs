@@ -1,6 +1,5 @@
 //! `waga check`: what the configuration comes to, command by command, with the place that decided it.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -26,11 +25,7 @@ pub(crate) fn run(cli: &Cli, as_json: bool) -> ExitCode {
     };
     let report = Report::new(&config);
     let text = if as_json { format!("{:#}", report.json()) } else { report.text() };
-    match writeln!(io::stdout().lock(), "{text}") {
-        // Whoever reads it had enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
-    }
+    crate::print(&text)
 }
 
 /// What policy says of one command.

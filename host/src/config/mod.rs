@@ -134,13 +134,13 @@ impl Config {
             (Some(path), Name::Waga) if path.extension().is_some_and(|extension| extension == "toml") => {
                 sources.add_ours(path, true)?;
             }
-            (Some(path), _) => sources.add_qemu_gas(path, true)?,
+            (Some(path), name) => sources.add_qemu_gas(path, true, name == Name::Waga)?,
             (None, name) => {
                 if name == Name::Waga {
                     sources.add_ours(&places.agent_toml, false)?;
                     sources.add_folder(&places.agent_d)?;
                 }
-                sources.add_qemu_gas(&places.qemu_ga_conf, false)?;
+                sources.add_qemu_gas(&places.qemu_ga_conf, false, false)?;
             }
         }
         sources.resolve(cli)
@@ -199,8 +199,15 @@ impl Sources {
         paths.iter().try_for_each(|path| self.add_ours(path, true))
     }
 
-    fn add_qemu_gas(&mut self, path: &Path, wanted: bool) -> Result<(), ConfigError> {
+    /// `doubtful`: it might be one of ours that is called otherwise, of which a key file would understand nothing.
+    fn add_qemu_gas(&mut self, path: &Path, wanted: bool, doubtful: bool) -> Result<(), ConfigError> {
         match trust::read(path, trust::From::Anyone)? {
+            Some(text) if doubtful && qemu_ga_conf::is_another(&text) => {
+                return Err(ConfigError::new(format!(
+                    "{}: has no [general] as qemu-ga.conf has; the name of an agent.toml has to end in .toml",
+                    path.display()
+                )));
+            }
             Some(text) => self.qemu_ga = qemu_ga_conf::parse(&text, path)?,
             None if wanted => {
                 return Err(ConfigError::new(format!("{}: there is no such file", path.display())));

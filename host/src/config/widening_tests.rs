@@ -1,6 +1,8 @@
 //! What must never silently widen what the operator narrowed: files that vanish, folders of others, tables that say nothing.
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
@@ -83,4 +85,32 @@ fn what_is_dumped_reads_back_when_channels_were_replaced() {
     assert!(text.ends_with(&again));
     let system = System::new(&[("agent.toml", "[policy.channel.'']\nblock = ['guest-exec']\n")]);
     assert!(fault(&system).contains("there is no [[channel]] with name = \"\""));
+}
+
+/// Read as a key file, which knows no such groups, all of it would mean nothing.
+#[test]
+fn an_agent_toml_of_another_name_is_no_empty_qemu_ga_conf() {
+    let system =
+        System::new(&[("policy.conf", "# ours\n[policy]\nblock = ['guest-exec']\n"), ("empty", "# c\n")]);
+    let fault = |line: &str| system.resolve(line).map(|_| ()).unwrap_err();
+    assert_eq!(
+        fault("waga -c @/policy.conf"),
+        "@/policy.conf: has no [general] as qemu-ga.conf has; the name of an agent.toml has to end in .toml"
+    );
+    // To qemu-ga it is fine.
+    assert!(system.resolve("qemu-ga -c @/policy.conf").is_ok() && system.resolve("waga -c @/empty").is_ok());
+}
+
+#[test]
+fn paths_that_cannot_be_meant_are_faults() {
+    let system = System::new(&[("agent.toml", "[[channel]]\nmethod = 'unix-listen'\npath = ''\n")]);
+    assert_eq!(fault(&system), "@/agent.toml:2:10: a unix-listen channel needs a path");
+}
+
+#[test]
+fn a_path_that_no_text_can_say_is_not_dumped_as_another() {
+    let mut resolved = System::new(&[]).resolve("waga -m unix-listen -p s").unwrap();
+    let path = <OsString as OsStringExt>::from_vec(b"/\xff".to_vec()).into();
+    resolved.config.channels[0].endpoint = super::Endpoint::Unix(path, super::Access::default());
+    assert!(resolved.dump().unwrap_err().to_string().contains("UTF-8"));
 }
