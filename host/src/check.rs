@@ -1,6 +1,5 @@
 //! `waga check`: what the configuration comes to, command by command, with the place that decided it.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -26,11 +25,7 @@ pub(crate) fn run(cli: &Cli, as_json: bool) -> ExitCode {
     };
     let report = Report::new(&config);
     let text = if as_json { format!("{:#}", report.json()) } else { report.text() };
-    match writeln!(io::stdout().lock(), "{text}") {
-        // Whoever reads it had enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
-    }
+    crate::print(&text)
 }
 
 /// What policy says of one command.
@@ -65,7 +60,10 @@ impl<'a> Report<'a> {
         };
         Self {
             config,
-            warnings: warnings(policy, &registry),
+            // A name that systemd gives to what it passes is not known here.
+            warnings: warnings(policy, &registry, |name| {
+                name.ends_with(".socket") || config.channels.iter().any(|channel| &*channel.name == name)
+            }),
             // No channel has an empty name.
             lines: lines(policy, &registry, ""),
             channels: names.into_iter().map(own).collect(),
@@ -175,15 +173,23 @@ fn commands(lines: &[Line<'_>]) -> Value {
     lines.iter().map(command).collect()
 }
 
-/// Names in lists that no command has: what they were meant to block is not blocked.
-pub(crate) fn warnings(policy: &Policy, registry: &Registry) -> Vec<String> {
+/// What does not do what its author meant: names in lists that no command has, and rules for channels that are not served.
+pub(crate) fn warnings(
+    policy: &Policy,
+    registry: &Registry,
+    is_served: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let unknown = policy.listed().filter(|(name, _)| registry.find(name).is_none());
     let warning = |(name, origin): (&str, &Origin)| {
         let known = registry.slots().iter().map(|slot| &*slot.name);
         let hint = nearest(name, known).map(|name| format!("; did you mean '{name}'?"));
         format!("{origin}: no command is called '{name}'{}", hint.unwrap_or_default())
     };
-    let mut warnings: Vec<_> = unknown.map(warning).collect();
+    let idle = policy.channels().filter(|name| !is_served(name));
+    let idle = idle.map(|name| {
+        format!("[policy.channel.{name}]: no channel of this name is served, so it narrows nothing")
+    });
+    let mut warnings: Vec<_> = unknown.map(warning).chain(idle).collect();
     warnings.sort();
     warnings.dedup();
     warnings

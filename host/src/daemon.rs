@@ -87,7 +87,12 @@ fn serve(
     let executor: Arc<Executor<'static>> = Arc::default();
     let settings = Settings { state_dir: config.state_dir.clone() };
     let policy = std::mem::take(&mut config.policy);
-    warn(&policy);
+    // What is passed takes the place of what is configured.
+    let served: Vec<Arc<str>> = match &passed[..] {
+        [] => config.channels.iter().map(|channel| channel.name.clone()).collect(),
+        passed => passed.iter().map(|passed| passed.name.clone()).collect(),
+    };
+    warn(&policy, config.name, &served);
     let audit = config.audit.as_ref().map(Audit::start).transpose()?;
     let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, executor.clone());
     let dispatcher = dispatcher.audited(audit);
@@ -101,7 +106,7 @@ fn serve(
     service::ready("serving");
     waga_builtins::release_code();
     let watchdog = executor.spawn(service::feed_watchdog());
-    let reload = || reload(&sources, &config, &dispatcher);
+    let reload = || reload(&sources, &config, &served, &dispatcher);
     let end = signals.until_end(reload).or(deaf(&failures, channels));
     let ended = smol::block_on(executor.run(end));
     drop(watchdog);
@@ -110,15 +115,38 @@ fn serve(
     ended
 }
 
-/// A list that names no command does not do what its author meant.
-fn warn(policy: &Policy) {
-    for warning in check::warnings(policy, &Registry::builtins()) {
-        tracing::warn!("{warning}");
+/// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
+fn warn(policy: &Policy, name: Name, served: &[Arc<str>]) {
+    for warning in
+        check::warnings(policy, &Registry::builtins(), |name| served.iter().any(|it| **it == *name))
+    {
+        match name {
+            Name::Waga => tracing::error!("{warning}"),
+            Name::QemuGa => tracing::warn!("{warning}"),
+        }
     }
 }
 
+/// Channels that are served until the restart, but are no longer configured: no table can speak of them any more, so their rules would go.
+fn lost<'a>(
+    config: &Config,
+    running: &'a Config,
+    served: &[Arc<str>],
+    dispatcher: &Dispatcher,
+) -> Option<&'a str> {
+    let named = |config: &Config, name: &str| config.channels.iter().any(|channel| &*channel.name == name);
+    let lost = |name: &&str| {
+        let is_served = served.iter().any(|it| **it == **name);
+        is_served
+            && dispatcher.has_rules_for(name)
+            && !named(config, name)
+            && config.policy.channel(name).is_none()
+    };
+    running.channels.iter().map(|channel| &*channel.name).find(lost)
+}
+
 /// Opens log files anew, reads the configuration anew and puts its policy in force.
-async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
+async fn reload(sources: &Sources, running: &Config, served: &[Arc<str>], dispatcher: &Dispatcher) {
     log::reopen();
     if dispatcher.agent().freeze.is_frozen() {
         // Reading a file may wait for a frozen filesystem.
@@ -128,7 +156,14 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
     service::reloading();
     let again = sources.clone();
     let loaded = smol::unblock(move || again.load()).await;
+    let failed = "serving; the last reload failed, the log says why";
     match loaded {
+        Ok(config) if let Some(name) = lost(&config, running, served, dispatcher) => {
+            tracing::error!(
+                "not reloaded: the channel '{name}' is served until a restart, and its rules would be lost"
+            );
+            service::ready(failed);
+        }
         Ok(mut config) => {
             if running.daemonize {
                 config.make_absolute();
@@ -143,7 +178,7 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
             for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
                 tracing::error!(table, "changed, which takes a restart");
             }
-            warn(&config.policy);
+            warn(&config.policy, config.name, served);
             dispatcher.set_policy(config.policy);
             tracing::info!("reloaded");
             waga_builtins::release_code();
@@ -151,7 +186,7 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
         }
         Err(error) => {
             tracing::error!(%error, "not reloaded; the configuration stays as it was");
-            service::ready("serving; the last reload failed, the log says why");
+            service::ready(failed);
         }
     }
 }

@@ -87,6 +87,11 @@ impl Dispatcher {
         self.current.set(Commands { registry, policy });
     }
 
+    /// Whether the policy in force has rules of their own for channels of this name.
+    pub fn has_rules_for(&self, channel: &str) -> bool {
+        self.current.get().policy.channel(channel).is_some()
+    }
+
     /// The agent's state.
     pub fn agent(&self) -> &Arc<Agent> {
         &self.agent

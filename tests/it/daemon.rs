@@ -123,7 +123,7 @@ fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
 }
 
 /// Writes another `agent.toml` and asks for it.
-fn reload(agent: &Agent, text: &str) {
+pub(crate) fn reload(agent: &Agent, text: &str) {
     // As an editor does: whoever reads it sees the one or the other.
     let (path, staged) = (agent.dir().join("agent.toml"), agent.dir().join("staged"));
     fs::write(&staged, text).unwrap();

@@ -2,12 +2,14 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use waga_tests::agent::{Agent, Program};
 use waga_tests::client::Client;
 
+use crate::daemon::reload;
 use crate::exec::ended;
 use crate::program;
 
@@ -220,4 +222,78 @@ fn a_channel_that_may_do_less_sees_nothing_of_the_others() {
         .clone();
     assert!(refused(&mut narrow, "guest-exec-status", json!({"pid": pid})).contains("does not exist"));
     ended(&mut wide, &pid);
+}
+
+/// What a host opened before the operator said no is no way around that.
+#[test]
+fn a_handle_from_before_a_reload_is_not_used_under_other_places() {
+    let Some(agent) = configured("", |dir| fs::write(dir.join("f"), "f").unwrap()) else { return };
+    let mut client = agent.client();
+    let path = agent.dir().join("f");
+    let mut open = |mode| client.run("guest-file-open", json!({"path": path, "mode": mode})).unwrap();
+    let (read, written) = (open("r"), open("r+"));
+    // What limits no file changes nothing.
+    reload(&agent, "[policy]\nblock = ['guest-get-time']\n");
+    agent.until("the reload", |_| agent.client().run("guest-get-time", json!({})).is_err());
+    client.run("guest-file-read", json!({"handle": read, "count": 0})).unwrap();
+    reload(&agent, "[policy.file]\nread = ['/etc/os-release']\n");
+    agent.until("the reload", |_| agent.client().run("guest-get-time", json!({})).is_ok());
+    for (command, arguments) in [
+        ("guest-file-read", json!({"handle": read})),
+        ("guest-file-write", json!({"handle": written, "buf-b64": "eA=="})),
+        ("guest-file-seek", json!({"handle": read, "offset": 0, "whence": 0})),
+    ] {
+        assert_eq!(
+            refused(&mut client, command, arguments.clone()),
+            format!("handle '{}' was opened under another policy: open the file again", arguments["handle"])
+        );
+    }
+    for handle in [read, written] {
+        client.run("guest-file-close", json!({"handle": handle})).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), "f");
+}
+
+/// A channel is served under its old name until the restart, so its rules must not go.
+#[test]
+fn a_reload_that_drops_the_rules_of_a_served_channel_is_refused() {
+    let table = |name: &str| {
+        format!(
+            "[[channel]]\nmethod = 'unix-listen'\npath = '@/sock'\nname = '{name}'\n[policy.channel.{name}]\nblock = ['guest-ping']\n"
+        )
+    };
+    let Some(program) = Some(program()).filter(Program::is_waga) else { return };
+    let setup = program.setup();
+    let dir = setup.dir().to_owned();
+    let written = |name: &str| table(name).replace('@', dir.to_str().unwrap());
+    fs::write(dir.join("agent.toml"), written("ops")).unwrap();
+    let agent = setup.configured_channels().quiet().options(["-c".into(), dir.join("agent.toml")]).start();
+    let mut client = agent.client();
+    assert!(client.run("guest-ping", json!({})).is_err());
+    reload(&agent, &written("operators"));
+    agent.until("a word about it", |agent| agent.log().contains("not reloaded: the channel 'ops'"));
+    assert!(client.run("guest-ping", json!({})).is_err());
+    // Its rules alone may go.
+    reload(&agent, written("ops").split("[policy").next().unwrap());
+    agent.until("the reload", |_| agent.client().run("guest-ping", json!({})).is_ok());
+}
+
+/// `-m`, `-p` and passed sockets take the place of channels, but not their rules.
+#[test]
+fn rules_that_narrow_nothing_are_told_even_to_a_quiet_log() {
+    let text = "[[channel]]\nmethod = 'isa-serial'\nname = 'ops'\n[policy]\nblock = ['guest-exce']\n\
+                [policy.channel.ops]\nblock = ['guest-exec']\n";
+    let Some(program) = Some(program()).filter(Program::is_waga) else { return };
+    for passed in [false, true] {
+        let setup = program.setup().quiet();
+        let path = setup.dir().join("agent.toml");
+        fs::write(&path, text).unwrap();
+        let socket = passed.then(|| UnixListener::bind(setup.dir().join("sock")).unwrap());
+        let agent = setup.passing(socket).options(["-c".into(), path]).start();
+        for expected in
+            ["[policy.channel.ops]: no channel of this name is served", "did you mean 'guest-exec'?"]
+        {
+            agent.until(expected, |agent| agent.log().contains(expected));
+        }
+    }
 }

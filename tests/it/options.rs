@@ -272,3 +272,13 @@ fn old_spellings_are_understood() {
         check(&program, &row);
     }
 }
+
+#[test]
+fn a_reader_who_had_enough_is_no_fault() {
+    for option in ["-h", "-D"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program().command().arg(option).stdout(writer).output().unwrap();
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+    }
+}

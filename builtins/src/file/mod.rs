@@ -26,6 +26,7 @@ pub use self::places::Places;
 use crate::command::{Builtin, Command, Empty};
 use crate::context::{Context, Owner, Work, in_time};
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 use state::Counter;
 
 pub(crate) const COMMANDS: &[Builtin] = &[
@@ -50,6 +51,8 @@ pub struct Files {
 struct Entry {
     /// Whose it is; `None` for the channels that share theirs.
     owner: Option<Owner>,
+    /// What allowed it to be opened. A reload may have put other limits in force since, under which it can only be closed.
+    limits: Arc<Limits>,
     file: Arc<AsyncMutex<Opened>>,
 }
 
@@ -81,15 +84,20 @@ impl Files {
         lock(&self.counter).close();
     }
 
-    fn add(&self, handle: i64, owner: Option<Owner>, opened: Opened) {
+    fn add(&self, cx: &Context, handle: i64, opened: Opened) {
         let file = Arc::new(AsyncMutex::new(opened));
-        lock(&self.open).insert(handle, Entry { owner, file });
+        lock(&self.open).insert(handle, Entry { owner: cx.owner(), limits: cx.limits.clone(), file });
     }
 
-    fn find(&self, cx: &Context, handle: i64) -> Result<Arc<AsyncMutex<Opened>>> {
+    fn find(&self, cx: &Context, handle: i64, to_close: bool) -> Result<Arc<AsyncMutex<Opened>>> {
         let (open, owner) = (lock(&self.open), cx.owner());
-        let entry = open.get(&handle).filter(|entry| entry.owner == owner);
-        entry.map(|entry| entry.file.clone()).ok_or_else(|| unknown(handle))
+        let entry = open.get(&handle).filter(|entry| entry.owner == owner).ok_or_else(|| unknown(handle))?;
+        let same = Arc::ptr_eq(&entry.limits, &cx.limits) || entry.limits.file == cx.limits.file;
+        if !same && !to_close {
+            let text = format!("handle '{handle}' was opened under another policy: open the file again");
+            return Err(Error::refused(text));
+        }
+        Ok(entry.file.clone())
     }
 }
 
@@ -105,7 +113,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Context {
     /// The file behind a handle of this caller, for this request alone.
     async fn opened(&self, handle: i64) -> Result<Guard> {
-        let file = self.agent.files.find(self, handle)?;
+        self.locked(handle, self.agent.files.find(self, handle, false)?).await
+    }
+
+    async fn locked(&self, handle: i64, file: Arc<AsyncMutex<Opened>>) -> Result<Guard> {
         let file = match file.try_lock_arc() {
             Some(file) => file,
             // Somebody who reads a large piece and does not take it must not hold up others for ever.
@@ -143,7 +154,8 @@ impl Command for GuestFileClose {
     type Return = Empty;
 
     async fn run(cx: &Context, args: Handle) -> Result<Empty> {
-        let mut opened = cx.opened(args.handle).await?;
+        let file = cx.agent.files.find(cx, args.handle, true)?;
+        let mut opened = cx.locked(args.handle, file).await?;
         lock(&cx.agent.files.open).remove(&args.handle);
         if let Some(file) = opened.file.take() {
             let closed = cx.blocking(Work::Files, || nix::unistd::close(OwnedFd::from(file))).await?;

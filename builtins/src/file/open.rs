@@ -44,7 +44,7 @@ impl Command for GuestFileOpen {
             Ok((Opened { file: Some(file), in_memory, deferred: None }, lock(&counter).take()))
         };
         let (opened, handle) = cx.blocking(Work::Files, work).await??;
-        cx.agent.files.add(handle, cx.owner(), opened);
+        cx.agent.files.add(cx, handle, opened);
         Ok(handle)
     }
 }

@@ -19,7 +19,7 @@ pub struct Passed {
     /// Its number when the agent was started.
     pub(super) number: i32,
     /// The name it was given, else that of its method.
-    pub(super) name: Arc<str>,
+    pub(crate) name: Arc<str>,
     pub(super) socket: OwnedFd,
 }
 

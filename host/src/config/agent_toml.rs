@@ -149,6 +149,10 @@ impl Source<'_> {
                 })
                 .transpose()?,
         };
+        if table.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            let text = format!("a {} channel needs a path", method.as_str());
+            return Err(self.error(&table.method.span(), text));
+        }
         let mut channel = Channel::new(method, table.path, access)
             .map_err(|text| self.error(&table.method.span(), text))?;
         if let Some(name) = table.name {

@@ -12,7 +12,7 @@ use super::schema::{
     AuditTable, ChannelTable, DaemonTable, ExecTable, File, FileTable, FreezeTable, LogTable, PolicyTable,
     RulesTable, StateTable, Who,
 };
-use super::{ConfigError, Resolved};
+use super::{ConfigError, Resolved, nearest_channel};
 use crate::policy::Rules;
 
 /// As qemu-ga prints it: its keys in its order, each list backwards within its source.
@@ -79,6 +79,12 @@ pub(super) fn toml(resolved: &Resolved) -> Result<String, ConfigError> {
     for name in channel_names {
         let own = tables(&|table| table.channel.get(name).cloned());
         let Some(rules) = config.policy.channel(name) else { continue };
+        if nearest_channel(name, &config.channels).is_err() {
+            remarks += &format!(
+                "# [policy.channel.{name}] is left out: its [[channel]] was replaced by -m or -p.\n"
+            );
+            continue;
+        }
         let own = merged(&own, rules, &format!("policy.channel.{name}"), &mut remarks);
         channel.insert(plain(name.to_owned()), own);
     }
@@ -167,7 +173,12 @@ fn channel_table(channel: &Channel) -> ChannelTable {
     let who = |id: u32| plain(Who::Number(id));
     ChannelTable {
         method: plain(channel.endpoint.method().as_str().to_owned()),
-        path: Some(channel.endpoint.to_string().into()),
+        path: Some(match &channel.endpoint {
+            Endpoint::VirtioSerial(path) | Endpoint::IsaSerial(path) | Endpoint::Unix(path, _) => {
+                path.clone()
+            }
+            Endpoint::Vsock { .. } => channel.endpoint.to_string().into(),
+        }),
         name: Some(plain(channel.name.to_string())),
         retry_path: channel.retry,
         mode: access.mode.map(|mode| plain(format!("{mode:04o}"))),

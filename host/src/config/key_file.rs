@@ -2,6 +2,8 @@
 //!
 //! What GLib accepts is accepted and what it refuses is refused (tested beside qemu-ga), but faults are named by line.
 
+use std::collections::HashSet;
+
 /// One entry of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -18,13 +20,15 @@ pub(super) struct Fault {
     pub(super) text: String,
 }
 
-/// The entries of one group of a file, in order, all its parts together; a group that is not there has none.
+/// The entries of one group of a file, in order, all its parts together; a group that is not there has none. Of a key that stands twice
+/// the last one counts, and nobody looks at the others.
 pub(super) fn group(text: &str, wanted: &str) -> Result<Vec<Entry>, Fault> {
     let mut entries = Vec::new();
     let mut current: Option<&str> = None;
-    for (line, content) in (1..).zip(text.split('\n')) {
+    for (line, content) in (1..).zip(text.split_inclusive('\n')) {
         let fault = |text: String| Err(Fault { line, text });
-        let content = content.strip_suffix('\r').unwrap_or(content);
+        let ended = content.strip_suffix('\n');
+        let content = ended.map_or(content, |content| content.strip_suffix('\r').unwrap_or(content));
         // GLib's white space is that of ASCII; behind a value it stays.
         let content = content.trim_start_matches(|c: char| c.is_ascii_whitespace());
         if content.is_empty() || content.starts_with('#') {
@@ -50,6 +54,9 @@ pub(super) fn group(text: &str, wanted: &str) -> Result<Vec<Entry>, Fault> {
                 let Some(group) = current else {
                     return fault("a key before the first [group]".into());
                 };
+                if !is_key(key) {
+                    return fault(format!("'{}' is not the name of a key", shorten(key)));
+                }
                 if group == wanted {
                     let raw = value.trim_start_matches(|c: char| c.is_ascii_whitespace()).to_owned();
                     entries.push(Entry { line, key: key.to_owned(), raw });
@@ -63,7 +70,19 @@ pub(super) fn group(text: &str, wanted: &str) -> Result<Vec<Entry>, Fault> {
             }
         }
     }
-    Ok(entries)
+    let mut seen = HashSet::new();
+    let mut last: Vec<_> = entries.into_iter().rev().filter(|entry| seen.insert(entry.key.clone())).collect();
+    last.reverse();
+    Ok(last)
+}
+
+/// Whether GLib takes it for a key: brackets stand around a language at its end, if anywhere.
+fn is_key(key: &str) -> bool {
+    let Some(place) = key.find(['[', ']']) else { return true };
+    let (name, language) = key.split_at(place);
+    let language = language.strip_prefix('[').and_then(|language| language.strip_suffix(']'));
+    let in_language = |c: char| c.is_alphanumeric() || "-_.@".contains(c);
+    !name.ends_with(' ') && language.is_some_and(|language| language.chars().all(in_language))
 }
 
 impl Entry {
@@ -128,6 +147,9 @@ mod tests {
             ("[general]\r\na=b\r\n", &[("a", "b")]),
             ("[general]\na=\\sx\\t\\\\\\n", &[("a", " x\t\\\n")]),
             ("[general]\na b=x=y\na[de]=q\n", &[("a b", "x=y"), ("a[de]", "q")]),
+            ("[general]\na[]=x\na[sr@Latn]=y", &[("a[]", "x"), ("a[sr@Latn]", "y")]),
+            ("[general]\na=\\x\nb=1\na=2\n", &[("b", "1"), ("a", "2")]),
+            ("[general]\na=b\r", &[("a", "b\r")]),
             ("[General]\na=b", &[]),
         ] {
             let expected = expected.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -147,6 +169,11 @@ mod tests {
             ("[general]\na=\\x\n", "2: the value of 'a' has a \\"),
             ("[general]\na=\\\n", "2: the value of 'a' has a \\"),
             ("\u{feff}[general]\n", "1: "),
+            ("[general]\na[=x\n", "2: 'a[' is not the name of a key"),
+            ("[general]\na]=x\n", "2: 'a]' is not"),
+            ("[x]\na[d e]=x\n", "2: 'a[d e]' is not"),
+            ("[general]\na[d]e=x\n", "2: 'a[d]e' is not"),
+            ("[general]\na [de]=x\n", "2: 'a [de]' is not"),
         ] {
             let error = pairs(text).unwrap_err();
             assert!(error.starts_with(expected), "{text:?}: {error}");

@@ -134,13 +134,13 @@ impl Config {
             (Some(path), Name::Waga) if path.extension().is_some_and(|extension| extension == "toml") => {
                 sources.add_ours(path, true)?;
             }
-            (Some(path), _) => sources.add_qemu_gas(path, true)?,
+            (Some(path), name) => sources.add_qemu_gas(path, true, name == Name::Waga)?,
             (None, name) => {
                 if name == Name::Waga {
                     sources.add_ours(&places.agent_toml, false)?;
                     sources.add_folder(&places.agent_d)?;
                 }
-                sources.add_qemu_gas(&places.qemu_ga_conf, false)?;
+                sources.add_qemu_gas(&places.qemu_ga_conf, false, false)?;
             }
         }
         sources.resolve(cli)
@@ -183,6 +183,7 @@ impl Sources {
     /// The folder's `*.toml`, by name.
     fn add_folder(&mut self, folder: &Path) -> Result<(), ConfigError> {
         let failed = |error: std::io::Error| ConfigError::new(format!("{}: {error}", folder.display()));
+        trust::folder(folder)?;
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -195,11 +196,18 @@ impl Sources {
             !hidden && path.extension().is_some_and(|extension| extension == "toml")
         });
         paths.sort();
-        paths.iter().try_for_each(|path| self.add_ours(path, false))
+        paths.iter().try_for_each(|path| self.add_ours(path, true))
     }
 
-    fn add_qemu_gas(&mut self, path: &Path, wanted: bool) -> Result<(), ConfigError> {
+    /// `doubtful`: it might be one of ours that is called otherwise, of which a key file would understand nothing.
+    fn add_qemu_gas(&mut self, path: &Path, wanted: bool, doubtful: bool) -> Result<(), ConfigError> {
         match trust::read(path, trust::From::Anyone)? {
+            Some(text) if doubtful && qemu_ga_conf::is_another(&text) => {
+                return Err(ConfigError::new(format!(
+                    "{}: has no [general] as qemu-ga.conf has; the name of an agent.toml has to end in .toml",
+                    path.display()
+                )));
+            }
             Some(text) => self.qemu_ga = qemu_ga_conf::parse(&text, path)?,
             None if wanted => {
                 return Err(ConfigError::new(format!("{}: there is no such file", path.display())));
@@ -233,7 +241,7 @@ impl Sources {
             state_dir: "/var/run".into(),
             log: Log::default(),
             audit: None,
-            daemonize: options.daemonize,
+            daemonize: false,
             pid_file: "/var/run/qemu-ga.pid".into(),
             fsfreeze_hook: None,
             files: self.files,
@@ -247,7 +255,7 @@ impl Sources {
             config.log.target = said.log.unwrap_or(config.log.target);
             config.log.verbose = said.verbose.unwrap_or(config.log.verbose);
             config.audit = said.audit.or(config.audit);
-            config.daemonize |= said.daemonize.unwrap_or_default();
+            config.daemonize = said.daemonize.unwrap_or(config.daemonize);
             config.pid_file = said.pid_file.unwrap_or(config.pid_file);
             config.fsfreeze_hook = said.fsfreeze_hook.or(config.fsfreeze_hook);
             add(&mut rules, said.rules);
@@ -262,6 +270,7 @@ impl Sources {
         config.state_dir = options.state_dir.clone().unwrap_or(config.state_dir);
         config.log.target = options.log_file.clone().map_or(config.log.target, Target::File);
         config.log.verbose |= options.verbose;
+        config.daemonize |= options.daemonize;
         config.pid_file = options.pid_file.clone().unwrap_or(config.pid_file);
         config.fsfreeze_hook = options.fsfreeze_hook.clone().or(config.fsfreeze_hook);
         for (name, origin, _) in &channel_rules {
@@ -329,19 +338,25 @@ fn add(rules: &mut Rules, more: Rules) {
 
 /// A table for a channel that is not there would narrow nothing, and its author would not know.
 fn is_a_channel(name: &str, origin: &Origin, channels: &[Channel]) -> Result<(), ConfigError> {
+    nearest_channel(name, channels).map_err(|hint| {
+        ConfigError::new(format!("{origin}: there is no [[channel]] with name = \"{name}\"{hint}"))
+    })
+}
+
+/// Whether a channel can bear this name; if none can, a hint at one that does.
+fn nearest_channel(name: &str, channels: &[Channel]) -> Result<(), String> {
     let known = channels.iter().map(|channel| &*channel.name).chain(Method::ALL.map(Method::as_str));
     // Sockets that systemd passes have the names of their units, unless the unit says otherwise.
     let passed = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
-    let known: Vec<&str> = known.chain(passed.split(':')).collect();
+    let known: Vec<&str> = known.chain(passed.split(':').filter(|name| !name.is_empty())).collect();
     if known.contains(&name) || name.ends_with(".socket") {
         return Ok(());
     }
     let hint = crate::nearest::nearest(name, known).map(|known| format!("; did you mean '{known}'?"));
-    Err(ConfigError::new(format!(
-        "{origin}: there is no [[channel]] with name = \"{name}\"{}",
-        hint.unwrap_or_default()
-    )))
+    Err(hint.unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod widening_tests;

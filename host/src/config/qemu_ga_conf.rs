@@ -19,6 +19,12 @@ pub(super) struct Said {
     pub(super) allow: Vec<Origin>,
 }
 
+/// Whether a file has groups, but not the one that means something.
+pub(super) fn is_another(text: &str) -> bool {
+    let mut groups = text.lines().map(str::trim).filter(|line| line.starts_with('[')).peekable();
+    groups.peek().is_some() && !groups.any(|line| line == "[general]")
+}
+
 /// Reads the text of a file.
 pub(super) fn parse(text: &str, path: &Path) -> Result<Said, ConfigError> {
     let failed =

@@ -12,13 +12,13 @@ use crate::policy::Reason;
 use crate::registry::Registry;
 
 /// A system with these files.
-struct System {
-    dir: TempDir,
-    places: Places,
+pub(super) struct System {
+    pub(super) dir: TempDir,
+    pub(super) places: Places,
 }
 
 impl System {
-    fn new(files: &[(&str, &str)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = |name: &str| dir.path().join(name);
         fs::create_dir(place("agent.d")).unwrap();
@@ -36,7 +36,7 @@ impl System {
     }
 
     /// `@` in the line stands for the folder.
-    fn resolve(&self, line: &str) -> Result<Resolved, String> {
+    pub(super) fn resolve(&self, line: &str) -> Result<Resolved, String> {
         let line = line.replace('@', self.dir.path().to_str().unwrap());
         let cli = match cli::parse(line.split(' ').map(Into::into)).unwrap() {
             Wish::Run(cli) | Wish::DumpConf(cli) => cli,

@@ -34,7 +34,16 @@ pub(super) fn read(path: &Path, from: From) -> Result<Option<String>, ConfigErro
     let flags = (OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && from == From::Anyone => {
+            return Ok(None);
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // What is not there limits nothing: nobody else may have brought that about.
+            if path.is_symlink() {
+                return Err(failed(&"is a link that leads nowhere"));
+            }
+            return folder_of(path).map(|()| None);
+        }
         Err(error) => return Err(failed(&error)),
     };
     let metadata = file.metadata().map_err(|error| failed(&error))?;
@@ -42,25 +51,35 @@ pub(super) fn read(path: &Path, from: From) -> Result<Option<String>, ConfigErro
         return Err(failed(&"is not a regular file"));
     }
     if from == From::Trusted {
-        distrust(&metadata).map_or(Ok(()), |reason| Err(failed(&reason)))?;
-        folder(path)?;
+        distrust(&metadata, WRITABLE).map_or(Ok(()), |reason| Err(failed(&reason)))?;
+        folder_of(path)?;
+        let real = path.canonicalize().map_err(|error| failed(&error))?;
+        folder_of(&real)?;
     }
     text(&mut file, &metadata).map(Some).map_err(|reason| failed(&reason))
 }
 
-/// Whoever may write to the folder of a file may put another in its place.
-fn folder(path: &Path) -> Result<(), ConfigError> {
-    let folder = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Ok(()),
-    };
-    let failed = |text: &dyn std::fmt::Display| ConfigError::new(format!("{}: {text}", folder.display()));
-    let metadata = std::fs::metadata(folder).map_err(|error| failed(&error))?;
-    if metadata.mode() & STICKY != 0 {
-        return Ok(());
+/// Whoever may write to the folder of a file may put another in its place, or take it away.
+fn folder_of(path: &Path) -> Result<(), ConfigError> {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => folder(Path::new(".")),
+        Some(parent) => folder(parent),
+        None => Ok(()),
     }
-    distrust(&metadata).map_or(Ok(()), |reason| Err(failed(&reason)))
+}
+
+/// A folder that is not there is fine.
+pub(super) fn folder(path: &Path) -> Result<(), ConfigError> {
+    let failed = |text: &dyn std::fmt::Display| ConfigError::new(format!("{}: {text}", path.display()));
+    match std::fs::metadata(path) {
+        Ok(metadata) => {
+            // In a sticky one others cannot touch what is not theirs; but its owner can.
+            let writable = if metadata.mode() & STICKY != 0 { 0 } else { WRITABLE };
+            distrust(&metadata, writable).map_or(Ok(()), |reason| Err(failed(&reason)))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => Ok(()),
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 fn text(file: &mut File, metadata: &Metadata) -> Result<String, String> {
@@ -76,13 +95,13 @@ fn text(file: &mut File, metadata: &Metadata) -> Result<String, String> {
 }
 
 /// Why what a file says cannot be relied on.
-fn distrust(metadata: &Metadata) -> Option<String> {
+fn distrust(metadata: &Metadata, writable: u32) -> Option<String> {
     let (owner, us) = (metadata.uid(), geteuid());
     if owner != 0 && owner != us.as_raw() {
         let us = if us.is_root() { "root".to_owned() } else { format!("root or user {us}") };
         return Some(format!("belongs to user {owner}; it has to belong to {us} (chown)"));
     }
-    (metadata.mode() & WRITABLE != 0).then(|| {
+    (metadata.mode() & writable != 0).then(|| {
         let mode = metadata.mode() & 0o7777;
         format!("others than its owner may write to it (mode {mode:04o}); take that away with chmod go-w")
     })
