@@ -58,12 +58,15 @@ impl<'a> Report<'a> {
             let lines = lines(policy, &registry, &name);
             (name, lines)
         };
+        let mut doubts = config.doubts.clone();
+        // A name that systemd gives to what it passes is not known here.
+        doubts.extend(warnings(policy, &registry, |name| {
+            name.ends_with(".socket") || config.channels.iter().any(|channel| &*channel.name == name)
+        }));
+        doubts.extend(out_of_step(config, &registry));
         Self {
             config,
-            // A name that systemd gives to what it passes is not known here.
-            warnings: warnings(policy, &registry, |name| {
-                name.ends_with(".socket") || config.channels.iter().any(|channel| &*channel.name == name)
-            }),
+            warnings: doubts,
             // No channel has an empty name.
             lines: lines(policy, &registry, ""),
             channels: names.into_iter().map(own).collect(),
@@ -171,6 +174,22 @@ fn commands(lines: &[Line<'_>]) -> Value {
         })
     };
     lines.iter().map(command).collect()
+}
+
+/// Channels whose clients cannot come into step, which libvirt, Proxmox and others do before anything else.
+fn out_of_step(config: &Config, registry: &Registry) -> Vec<String> {
+    let is_on = |channel: &str, command: &str| {
+        let caller = Caller::Channel(channel.into());
+        registry.find(command).is_some_and(|slot| config.policy.verdict(slot, &caller, false).is_allowed())
+    };
+    let names = config.channels.iter().map(|channel| &*channel.name);
+    let without = names.filter(|name| !is_on(name, "guest-sync") && !is_on(name, "guest-sync-delimited"));
+    let doubt = |name: &str| {
+        format!(
+            "channel {name}: guest-sync and guest-sync-delimited are off; most clients begin with one of them"
+        )
+    };
+    without.map(doubt).collect()
 }
 
 /// What does not do what its author meant: names in lists that no command has, and rules for channels that are not served.

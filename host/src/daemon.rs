@@ -92,7 +92,7 @@ fn serve(
         [] => config.channels.iter().map(|channel| channel.name.clone()).collect(),
         passed => passed.iter().map(|passed| passed.name.clone()).collect(),
     };
-    warn(&policy, config.name, &served);
+    warn(&policy, &config, &served);
     let audit = config.audit.as_ref().map(Audit::start).transpose()?;
     let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, executor.clone());
     let dispatcher = dispatcher.audited(audit);
@@ -116,11 +116,11 @@ fn serve(
 }
 
 /// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
-fn warn(policy: &Policy, name: Name, served: &[Arc<str>]) {
-    for warning in
-        check::warnings(policy, &Registry::builtins(), |name| served.iter().any(|it| **it == *name))
-    {
-        match name {
+fn warn(policy: &Policy, config: &Config, served: &[Arc<str>]) {
+    let is_served = |name: &str| served.iter().any(|it| **it == *name);
+    let warnings = check::warnings(policy, &Registry::builtins(), is_served);
+    for warning in config.doubts.iter().chain(&warnings) {
+        match config.name {
             Name::Waga => tracing::error!("{warning}"),
             Name::QemuGa => tracing::warn!("{warning}"),
         }
@@ -178,7 +178,7 @@ async fn reload(sources: &Sources, running: &Config, served: &[Arc<str>], dispat
             for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
                 tracing::error!(table, "changed, which takes a restart");
             }
-            warn(&config.policy, config.name, served);
+            warn(&config.policy, &config, served);
             dispatcher.set_policy(config.policy);
             tracing::info!("reloaded");
             waga_builtins::release_code();

@@ -71,6 +71,8 @@ pub struct Config {
     pub fsfreeze_hook: Option<PathBuf>,
     /// The files that were read, in order.
     pub files: Vec<PathBuf>,
+    /// What is no fault and means nothing all the same.
+    pub doubts: Vec<String>,
 }
 
 /// A configuration, with what only `--dump-conf` wants to know.
@@ -245,6 +247,7 @@ impl Sources {
             pid_file: "/var/run/qemu-ga.pid".into(),
             fsfreeze_hook: None,
             files: self.files,
+            doubts: conf.doubts,
         };
         let mut rules = qemu_gas_rules(&from_conf, &conf.block, &conf.allow, &from_line);
         let mut channel_rules: Vec<(Arc<str>, Origin, Rules)> = Vec::new();
@@ -281,6 +284,14 @@ impl Sources {
         }
         for channel in &mut config.channels {
             channel.retry |= options.retry_path;
+        }
+        for (place, channel) in config.channels.iter().enumerate() {
+            if config.channels[..place].iter().any(|other| other.name == channel.name) {
+                config.doubts.push(format!(
+                    "two channels are called '{}': policy and audit cannot tell them apart; give each a name",
+                    channel.name
+                ));
+            }
         }
         let channel_rules = channel_rules.into_iter().map(|(name, _, rules)| (name, rules));
         config.policy = Policy::new(rules, channel_rules);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ConfigError;
 use super::key_file::{self, Entry, Fault};
 use crate::cli::{self, Options};
+use crate::nearest::nearest;
 use crate::policy::Origin;
 
 /// Where qemu-ga has it; the variable `QGA_CONF` names another.
@@ -17,7 +18,24 @@ pub(super) struct Said {
     /// `verbose=false` and the like are no answer: they cannot take back an option.
     pub(super) block: Vec<Origin>,
     pub(super) allow: Vec<Origin>,
+    /// Keys that mean nothing.
+    pub(super) doubts: Vec<String>,
 }
+
+/// What there is.
+const KEYS: [&str; 11] = [
+    "daemon",
+    "method",
+    "path",
+    "logfile",
+    "pidfile",
+    "fsfreeze-hook",
+    "statedir",
+    "verbose",
+    "retry-path",
+    "block-rpcs",
+    "allow-rpcs",
+];
 
 /// Whether a file has groups, but not the one that means something.
 pub(super) fn is_another(text: &str) -> bool {
@@ -50,23 +68,31 @@ fn record(said: &mut Said, entry: &Entry, path: &Path) -> Result<(), Fault> {
         "statedir" => options.state_dir = file()?,
         "verbose" => options.verbose = entry.boolean()?,
         "retry-path" => options.retry_path = entry.boolean()?,
-        // `blacklist` is what it was called before 8.0.
-        "block-rpcs" | "blacklist" => {
-            let origin = Origin::line(path, entry.line, "block-rpcs");
+        // `blacklist` is what it was called before 8.0. Where both are, both hold.
+        key @ ("block-rpcs" | "blacklist") => {
+            let origin = Origin::line(path, entry.line, key);
             set(&mut options.block, &mut said.block, &entry.string()?, origin);
         }
-        "allow-rpcs" => {
-            let origin = Origin::line(path, entry.line, "allow-rpcs");
+        key @ "allow-rpcs" => {
+            let origin = Origin::line(path, entry.line, key);
             set(&mut options.allow, &mut said.allow, &entry.string()?, origin);
         }
-        _ => {}
+        key => {
+            let hint =
+                nearest(key, KEYS).map(|known| format!("; did you mean '{known}'?")).unwrap_or_default();
+            let text = format!("{}:{}: qemu-ga knows no key '{key}'{hint}", path.display(), entry.line);
+            said.doubts.push(text);
+        }
     }
     Ok(())
 }
 
+/// Takes the place of the list that this key brought before.
 fn set(lists: &mut Vec<Vec<String>>, origins: &mut Vec<Origin>, value: &str, origin: Origin) {
-    lists.clear();
-    origins.clear();
+    if let Some(place) = origins.iter().position(|known| known.key() == origin.key()) {
+        lists.remove(place);
+        origins.remove(place);
+    }
     if let Some(names) = cli::names(value) {
         lists.push(names);
         origins.push(origin);
@@ -111,11 +137,25 @@ mod tests {
 
     #[test]
     fn the_last_one_counts_and_old_spellings_do() {
-        let options = check("[general]\nblock-rpcs=a\nblacklist=b\nallow-rpcs=c\nallow-rpcs=\n").unwrap();
-        assert_eq!((options.block, options.allow), (vec![vec!["b".to_owned()]], vec![]));
+        let options =
+            check("[general]\nblock-rpcs=x\nblacklist=b\nblock-rpcs=a\nallow-rpcs=c\nallow-rpcs=\n").unwrap();
+        let mut block = options.block.concat();
+        block.sort();
+        assert_eq!((block, options.allow), (vec!["a".to_owned(), "b".to_owned()], vec![]));
         assert_eq!(
             check("[general]\nverbose=maybe\n").unwrap_err(),
             "q.conf:2: the value of 'verbose' has to be true, false, 1 or 0"
+        );
+    }
+    #[test]
+    fn a_key_that_means_nothing_is_told_and_no_fault() {
+        let said = parse("[general]\nblock-rpc=a\nfoo=1\n", Path::new("q.conf")).unwrap();
+        assert_eq!(
+            said.doubts,
+            [
+                "q.conf:2: qemu-ga knows no key 'block-rpc'; did you mean 'block-rpcs'?",
+                "q.conf:3: qemu-ga knows no key 'foo'"
+            ]
         );
     }
 }
