@@ -19,6 +19,7 @@ pub mod registry;
 mod service;
 pub mod wire;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cli::Wish;
@@ -42,10 +43,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
+/// Prints what was asked for. That its reader had enough is no failure: `head` closes the pipe.
 fn print(text: &str) -> ExitCode {
-    println!("{text}");
-    ExitCode::SUCCESS
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format!("cannot write to stdout: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn fail(text: &str) -> ExitCode {

@@ -2,7 +2,8 @@
 //! original. `--dump-conf` shows what an option came to; what an option does is tested where it belongs.
 
 use std::fs;
-use std::process::Output;
+use std::io;
+use std::process::{Output, Stdio};
 
 use waga_tests::agent::Program;
 
@@ -270,5 +271,27 @@ fn old_spellings_are_understood() {
         row(&["-D", "-m", "vsock-listen", "-p", "bogus"], Fails("CID:PORT")),
     ] {
         check(&program, &row);
+    }
+}
+
+/// `waga --help | head -1`, and a disk that is full.
+#[test]
+fn what_was_asked_for_may_find_no_reader() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    for args in [&["--help"][..], &["-V"], &["-b", "help"], &["-D"], &["check"], &["check", "--json"]] {
+        let told = |stdout: Stdio| {
+            let output = program.command().args(args).stdout(stdout).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(told(writer.into()), (Some(0), String::new()), "{args:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, error) = told(full.into());
+        assert_eq!(code, Some(1), "{args:?}: {error}");
+        assert!(error.starts_with("cannot write to stdout: ") && error.lines().count() == 1, "{args:?}: {error}");
     }
 }
