@@ -87,7 +87,7 @@ fn serve(
     let executor: Arc<Executor<'static>> = Arc::default();
     let settings = Settings { state_dir: config.state_dir.clone() };
     let policy = std::mem::take(&mut config.policy);
-    warn(&policy);
+    warn(config.name, &policy);
     let audit = config.audit.as_ref().map(Audit::start).transpose()?;
     let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, executor.clone());
     let dispatcher = dispatcher.audited(audit);
@@ -110,10 +110,14 @@ fn serve(
     ended
 }
 
-/// A list that names no command does not do what its author meant.
-fn warn(policy: &Policy) {
+/// A list that names no command does not do what its author meant: what it was to block is on. That is an error to us, and nothing to
+/// qemu-ga, whose lists may name what only other versions have.
+fn warn(name: Name, policy: &Policy) {
     for warning in check::warnings(policy, &Registry::builtins()) {
-        tracing::warn!("{warning}");
+        match name {
+            Name::Waga => tracing::error!("{warning}"),
+            Name::QemuGa => tracing::warn!("{warning}"),
+        }
     }
 }
 
@@ -143,7 +147,7 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
             for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
                 tracing::error!(table, "changed, which takes a restart");
             }
-            warn(&config.policy);
+            warn(config.name, &config.policy);
             dispatcher.set_policy(config.policy);
             tracing::info!("reloaded");
             waga_builtins::release_code();
