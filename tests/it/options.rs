@@ -295,3 +295,23 @@ fn what_was_asked_for_may_find_no_reader() {
         assert!(error.starts_with("cannot write to stdout: ") && error.lines().count() == 1, "{args:?}: {error}");
     }
 }
+
+/// Help is read on terminals of 80 columns.
+#[test]
+fn help_is_no_wider_than_a_terminal() {
+    if !program().is_waga() {
+        return;
+    }
+    for (name, args) in [
+        ("waga", &["--help"][..]),
+        ("waga", &["check", "--help"]),
+        ("waga", &["call", "--help"]),
+        ("qemu-ga", &["--help"]),
+    ] {
+        let output = program().called(name).run(args);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.starts_with(['U', 'C']), "{text}");
+        let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{name} {args:?}: {wide:#?}");
+    }
+}

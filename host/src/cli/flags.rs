@@ -172,19 +172,21 @@ pub(super) fn help(name: Name, program: &str, check: bool) -> String {
         ),
         (Name::Waga, true) => format!(
             "Usage: {program} [--json] [<options of the agent>]\n\
-             Reads the configuration as the agent would, and tells for each command whether it is on and what decided it.\n\
-             Exit code: 0, or 1 if the agent would not start.\n"
+             Reads the configuration as the agent would, and tells for each command whether\n\
+             it is on and what decided it. Exit code: 0, or 1 if the configuration is wrong.\n"
         ),
         (Name::Waga, false) => format!(
             "Usage: {program} [<options>]            be the guest agent\n       \
                     {program} check [<options>]      explain what the configuration means\n       \
-                    {program} call [<options>] ...   ask an agent, from the host; see '{program} call --help'\n"
+                    {program} call [<options>] ...   ask an agent, from the host\n\
+             'check --help' and 'call --help' tell more of those two.\n"
         ),
     };
     let files = match name {
         Name::QemuGa => "Configuration: /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.",
         Name::Waga => {
-            "Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then /etc/qemu/qemu-ga.conf (or QGA_CONF)."
+            "Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then\n\
+             /etc/qemu/qemu-ga.conf (or the file that QGA_CONF names)."
         }
     };
     // Writing to a string does not fail.
@@ -197,19 +199,23 @@ pub(super) fn help(name: Name, program: &str, check: bool) -> String {
             Takes::Attached(value) => format!("[={value}]"),
         };
         let option = format!("  {short}--{}{value}", flag.long);
-        let _ = writeln!(text, "{option:<29}{}", wrapped(flag.help));
+        let _ = writeln!(text, "{option:<COLUMN$}{}", wrapped(flag.help));
     }
     text.trim_end().to_owned()
 }
 
+/// Where help texts begin.
+const COLUMN: usize = 29;
+/// How wide a terminal is.
+const WIDTH: usize = 80;
+
 /// Breaks a help text into lines that stand below each other.
 fn wrapped(text: &str) -> String {
-    const WIDTH: usize = 80;
     let (mut lines, mut length) = (String::new(), 0);
     for word in text.split(' ') {
-        if length > 0 && length + word.len() > WIDTH {
+        if length > 0 && COLUMN + length + word.len() > WIDTH {
             lines += "\n";
-            lines += &" ".repeat(29);
+            lines += &" ".repeat(COLUMN);
             length = 0;
         } else if length > 0 {
             lines.push(' ');
