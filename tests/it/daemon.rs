@@ -180,7 +180,8 @@ fn what_takes_a_restart_is_said() {
 #[test]
 fn a_list_that_names_no_command_is_told_to_everyone() {
     let Some(agent) = configured("[policy]\nblock = ['guest-exce']\n", Setup::quiet) else { return };
-    let told = "agent.toml:2:10: [policy] block: no command is called 'guest-exce'; did you mean 'guest-exec'?";
+    let told =
+        "agent.toml:2:10: [policy] block: no command is called 'guest-exce'; did you mean 'guest-exec'?";
     agent.until("a word about it", |agent| agent.log().contains(told));
     reload(&agent, "[policy]\n\nblock = ['guest-pnig']\n");
     agent.until("a word about the next one", |agent| agent.log().contains("agent.toml:3:10: "));

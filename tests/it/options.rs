@@ -292,7 +292,10 @@ fn what_was_asked_for_may_find_no_reader() {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let (code, error) = told(full.into());
         assert_eq!(code, Some(1), "{args:?}: {error}");
-        assert!(error.starts_with("cannot write to stdout: ") && error.lines().count() == 1, "{args:?}: {error}");
+        assert!(
+            error.starts_with("cannot write to stdout: ") && error.lines().count() == 1,
+            "{args:?}: {error}"
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use super::deadline::Deadline;
@@ -12,6 +12,7 @@ use super::error::Error;
 use super::layout::Layout;
 use super::libvirt::Domain;
 use super::output::Output;
+use crate::nearest::nearest;
 
 const USAGE: &str = "\
 waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS]
@@ -137,6 +138,7 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
     let mut matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Wish::Help(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::UnknownArgument => return Err(unknown(&error)),
         Err(error) => {
             // Its first paragraph says it; usage and the way to the help follow here for all errors alike.
             let text = error.to_string();
@@ -173,6 +175,19 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
         command: matches.remove_one("command"),
         arguments: matches.remove_many("arguments").map(Iterator::collect).unwrap_or_default(),
     })))
+}
+
+/// The error that there is no such option, with the one that was probably meant.
+fn unknown(error: &clap::Error) -> Error {
+    let option = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) => option,
+        _ => "",
+    };
+    let command = command();
+    let known = command.get_arguments().filter_map(Arg::get_long);
+    let hint = option.strip_prefix("--").and_then(|name| nearest(name, known));
+    let hint = hint.map(|name| format!("; did you mean --{name}?")).unwrap_or_default();
+    Error::Usage(format!("there is no option {option}{hint}"))
 }
 
 #[cfg(test)]
