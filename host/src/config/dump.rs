@@ -167,7 +167,7 @@ fn channel_table(channel: &Channel) -> ChannelTable {
     let who = |id: u32| plain(Who::Number(id));
     ChannelTable {
         method: plain(channel.endpoint.method().as_str().to_owned()),
-        path: Some(channel.endpoint.to_string().into()),
+        path: Some(plain(channel.endpoint.to_string().into())),
         name: Some(plain(channel.name.to_string())),
         retry_path: channel.retry,
         mode: access.mode.map(|mode| plain(format!("{mode:04o}"))),
