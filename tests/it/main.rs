@@ -35,6 +35,7 @@ mod requests;
 mod retry;
 mod secrets;
 mod serial;
+mod snapshots;
 mod stalls;
 mod storage;
 mod table;
