@@ -14,14 +14,11 @@ use crate::registry::Registry;
 /// Which command a table of limits is about, by the end of its key.
 const LIMITED: [(&str, &str); 2] = [("guest-exec", ".exec]"), ("guest-file-open", ".file]")];
 
-/// Explains the configuration; fails if the agent would not start with it.
+/// Explains the configuration; fails if there is a fault in it.
 pub(crate) fn run(cli: &Cli, as_json: bool) -> ExitCode {
     let config = match Config::load(cli, &Places::system()) {
         Ok(resolved) => resolved.config,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return crate::fail(&error.to_string()),
     };
     let report = Report::new(&config);
     let text = if as_json { format!("{:#}", report.json()) } else { report.text() };

@@ -43,10 +43,13 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Prints what was asked for. That its reader had enough is no failure: `head` closes the pipe.
 fn print(text: &str) -> ExitCode {
-    match writeln!(io::stdout().lock(), "{text}") {
-        // Whoever reads it had enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format!("cannot write to stdout: {error}"))
+        }
         _ => ExitCode::SUCCESS,
     }
 }

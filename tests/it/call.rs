@@ -104,6 +104,42 @@ fn an_error_of_the_agent_is_told_with_its_class() {
     });
 }
 
+/// A path that is all digits is a number to `key=value`. What the agent says to that helps nobody who does not know it.
+#[test]
+fn a_type_that_was_guessed_wrong_is_told_with_the_way_out() {
+    with_agents(|agent| {
+        for (words, hint) in [
+            (
+                &["guest-file-open", "path=123"][..],
+                r#"'path' was read as JSON; to give text, write path='"..."'"#,
+            ),
+            (
+                &["guest-file-open", "mode=r", "path=true"],
+                r#"'path' was read as JSON; to give text, write path='"..."'"#,
+            ),
+            (&["guest-exec", "path=/bin/true", "arg=-n"], r#"to give a list, write arg='["..."]'"#),
+        ] {
+            let (code, _, err) = told(&call(&agent.socket(), words).unwrap());
+            let (error, told) =
+                err.trim_end().split_once('\n').unwrap_or_else(|| panic!("no way out: {err}"));
+            assert!(code == Some(1) && error.contains("Invalid parameter type for"), "{err}");
+            assert_eq!(told, hint);
+        }
+        // Nothing was guessed here.
+        let (code, _, err) = told(&call(&agent.socket(), &["guest-file-open", r#"{"path":123}"#]).unwrap());
+        assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
+    });
+}
+
+#[test]
+fn an_option_that_is_not_there_is_told_with_the_nearest() {
+    let Some(mut client) = client() else { return };
+    let (code, _, err) = told(&client.args(["--sokcet", "/x", "guest-ping"]).output().unwrap());
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.starts_with("waga: there is no option --sokcet; did you mean --socket?\n"), "{err}");
+    assert!(!err.contains("tip"), "{err}");
+}
+
 #[test]
 fn without_a_command_the_agent_is_described() {
     with_agents(|agent| {

@@ -176,6 +176,20 @@ fn what_takes_a_restart_is_said() {
     assert!(log.contains("[audit]") && !log.contains("[state]") && !log.contains("[[channel]]"), "{log}");
 }
 
+/// What a mistyped name was to block is on, so that is said without `-v` too.
+#[test]
+fn a_list_that_names_no_command_is_told_to_everyone() {
+    let Some(agent) = configured("[policy]\nblock = ['guest-exce']\n", Setup::quiet) else { return };
+    let told =
+        "agent.toml:2:10: [policy] block: no command is called 'guest-exce'; did you mean 'guest-exec'?";
+    agent.until("a word about it", |agent| agent.log().contains(told));
+    reload(&agent, "[policy]\n\nblock = ['guest-pnig']\n");
+    agent.until("a word about the next one", |agent| agent.log().contains("agent.toml:3:10: "));
+    let program = program().called("qemu-ga");
+    let agent = program.setup().quiet().options(["-b", "guest-exce"]).start();
+    assert_eq!(agent.log(), "", "qemu-ga is silent about it");
+}
+
 /// Ten thousand requests while the configuration is read a hundred times: none is lost, none is wrong.
 #[test]
 fn reloading_under_load_loses_nothing() {

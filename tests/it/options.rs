@@ -2,7 +2,8 @@
 //! original. `--dump-conf` shows what an option came to; what an option does is tested where it belongs.
 
 use std::fs;
-use std::process::Output;
+use std::io;
+use std::process::{Output, Stdio};
 
 use waga_tests::agent::Program;
 
@@ -273,12 +274,47 @@ fn old_spellings_are_understood() {
     }
 }
 
+/// `waga --help | head -1`, and a disk that is full.
 #[test]
-fn a_reader_who_had_enough_is_no_fault() {
-    for option in ["-h", "-D"] {
-        let (reader, writer) = std::io::pipe().unwrap();
+fn what_was_asked_for_may_find_no_reader() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    for args in [&["--help"][..], &["-V"], &["-b", "help"], &["-D"], &["check"], &["check", "--json"]] {
+        let told = |stdout: Stdio| {
+            let output = program.command().args(args).stdout(stdout).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let output = program().command().arg(option).stdout(writer).output().unwrap();
-        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+        assert_eq!(told(writer.into()), (Some(0), String::new()), "{args:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, error) = told(full.into());
+        assert_eq!(code, Some(1), "{args:?}: {error}");
+        assert!(
+            error.starts_with("cannot write to stdout: ") && error.lines().count() == 1,
+            "{args:?}: {error}"
+        );
+    }
+}
+
+/// Help is read on terminals of 80 columns.
+#[test]
+fn help_is_no_wider_than_a_terminal() {
+    if !program().is_waga() {
+        return;
+    }
+    for (name, args) in [
+        ("waga", &["--help"][..]),
+        ("waga", &["check", "--help"]),
+        ("waga", &["call", "--help"]),
+        ("qemu-ga", &["--help"]),
+    ] {
+        let output = program().called(name).run(args);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.starts_with(['U', 'C']), "{text}");
+        let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{name} {args:?}: {wide:#?}");
     }
 }

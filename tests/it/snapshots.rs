@@ -110,8 +110,7 @@ fn help() {
         &expect![[r#"
             Usage: waga check [--json] [<options of the agent>]
             Reads the configuration as the agent would, and tells for each command whether
-            it is on and what decided it.
-            Exit code: 0, or 1 if the agent would not start.
+            it is on and what decided it. Exit code: 0, or 1 if the configuration is wrong.
             Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then
             /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.
 
@@ -149,46 +148,51 @@ fn help() {
         &[],
         &["call", "--help"],
         &expect![[r#"
-        Calls a command of a guest agent, waga or qemu-ga, and prints what it returns
+            Calls a command of a guest agent, waga or qemu-ga, and prints what it returns
 
-        Usage: waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS] [COMMAND [key=value... | JSON | -]]
+            Usage: waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS]
+                             [COMMAND [key=value... | JSON | -]]
 
-        Arguments:
-          [COMMAND]      what to call; without it, all that the agent has is listed
-          [ARGUMENT]...  an argument, as described below
+            Arguments:
+              [COMMAND]      what to call; without it, all that the agent has is listed
+              [ARGUMENT]...  an argument, as described below
 
-        Options:
-              --socket <PATH>      the agent's unix socket, or that of QEMU's chardev
-              --vsock <CID:PORT>   a port of a virtual machine's vsock, two decimal numbers
-              --domain <NAME>      a guest of libvirt (name, id or UUID), asked through virsh
-              --connect <URI>      with --domain: the libvirt to ask
-              --timeout <SECONDS>  the time for all of it, fractions allowed [default: 30]
-              --pretty             print JSON on many lines, as on a terminal
-              --compact            print JSON on one line, as into a pipe
-              --json               without COMMAND: print the list as JSON, as into a pipe
-          -h, --help               Print help
+            Options:
+                  --socket <PATH>      the agent's unix socket, or that of QEMU's chardev
+                  --vsock <CID:PORT>   a port of a virtual machine: two decimal numbers
+                  --domain <NAME>      a guest of libvirt (name, id or UUID), by virsh
+                  --connect <URI>      with --domain: the libvirt to ask
+                  --timeout <SECONDS>  the time for all of it, also as 0.5 [default: 30]
+                  --pretty             print JSON on many lines, as on a terminal
+                  --compact            print JSON on one line, as into a pipe
+                  --json               without COMMAND: the list as JSON, as in a pipe
+              -h, --help               Print help
 
-        Ways to write arguments:
-          key=value   The value is JSON if it can be read as JSON: a number, true, false, null, [1,2], {"a":1}, "text".
-                      Else it is a string. A string that looks like JSON needs quotes of its own: key='"123"'
-          JSON        All arguments as one object: '{"path":"/etc/motd"}'
-          -           The same, from stdin
+            Ways to write arguments:
+              key=value   The value is JSON if it can be read as JSON: a number, true,
+                          false, null, [1,2], {"a":1}, "text". Else it is a string. A string
+                          that looks like JSON needs quotes of its own: key='"123"'
+              JSON        All arguments as one object: '{"path":"/etc/motd"}'
+              -           The same, from stdin: for scripts, and for secrets, which others
+                          see on a command line (with --domain they do, on that of virsh)
 
-        Printed is what the command returned, as JSON. A command that does not answer when it succeeds (guest-shutdown,
-        guest-suspend-*) prints nothing; it has three seconds to say that it failed.
+            Printed is what the command returned, as JSON. A command that does not answer
+            when it succeeds (guest-shutdown, guest-suspend-*) prints nothing; it has three
+            seconds to say that it failed.
 
-        Exit codes:
-          0  success
-          1  the agent answered with an error
-          2  the command line makes no sense
-          3  the agent could not be reached, or gave no valid answer
-          4  the time was over
+            Exit codes:
+              0  success
+              1  the agent answered with an error
+              2  the command line makes no sense
+              3  the agent could not be reached, or gave no valid answer
+              4  the time was over
 
-        Examples:
-          waga call --socket /run/vm.agent guest-get-osinfo
-          waga call --domain web1 guest-file-open path=/etc/motd mode=r
-          waga call --domain web1 guest-exec path=/bin/uname 'arg=["-a"]' capture-output=true
-    "#]],
+            Examples:
+              waga call --socket /run/vm.agent guest-get-osinfo
+              waga call --domain web1 guest-file-open path=/etc/motd mode=r
+              waga call --domain web1 guest-exec path=/bin/uname 'arg=["-a"]' \
+                  capture-output=true
+        "#]],
     );
 }
 
@@ -296,6 +300,7 @@ fn check_of_everything() {
             channel   virtio-serial: virtio-serial at /dev/virtio-ports/org.qemu.guest_agent.0
             channel   backup: unix-listen at /run/waga.sock, tried again and again
             warning   agent.toml:9:29: [policy] block: no command is called 'guest-exce'; did you mean 'guest-exec'?
+            warning   channel backup: guest-sync and guest-sync-delimited are off; most clients begin with one of them
 
             guest-sync-delimited            on   by default
             guest-sync                      on   by default

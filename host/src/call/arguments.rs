@@ -116,6 +116,21 @@ fn value_of(text: &str) -> Box<RawValue> {
     })
 }
 
+/// The way out if the agent wants another type than a `key=value` among `words` was taken for. The value may be a secret, so it is not told.
+pub(super) fn hint(words: &[OsString], error: &Error) -> Option<String> {
+    let Error::Agent { desc, .. } = error else { return None };
+    let (key, wanted) = desc.strip_prefix("Invalid parameter type for '")?.split_once("', expected: ")?;
+    let given = |word: &OsString| {
+        word.to_str().and_then(|word| word.split_once('=')).is_some_and(|(name, _)| name == key)
+    };
+    match wanted {
+        _ if !words.iter().any(given) => None,
+        "string" => Some(format!("'{key}' was read as JSON; to give text, write {key}='\"...\"'")),
+        "array" => Some(format!("to give a list, write {key}='[\"...\"]'")),
+        _ => None,
+    }
+}
+
 /// The members of an object as they stand, a key that comes twice included.
 struct Members(Vec<(String, Box<RawValue>)>);
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::error::Error;
-use super::reply::{Reply, SENTINEL};
+use super::reply::{Failure, Reply, SENTINEL};
 use super::request::Request;
 use super::transport::{Keep, Stream};
 
@@ -93,20 +93,25 @@ fn sync_by(stream: &mut Stream, command: &str, deadline: Deadline) -> Result<boo
     );
     stream.send(&bytes, deadline)?;
     let id = id.to_string();
+    // What it complained of last: if nothing better comes, that is why. (QEMU's own monitor, taken for the agent, wants to negotiate.)
+    let mut said = String::new();
     loop {
         let line = match stream.line(Keep::Tail, deadline) {
             Ok(Some(line)) => line,
             Ok(None) => {
-                let text = format!("{command}: the connection ended before the answer");
+                let text = format!("{command}: the connection ended before the answer{said}");
                 return Err(Error::Transport(text));
             }
-            Err(Error::Timeout(text)) => return Err(Error::Timeout(format!("{command}: {text}"))),
+            Err(Error::Timeout(text)) => return Err(Error::Timeout(format!("{command}: {text}{said}"))),
             Err(error) => return Err(error),
         };
         match Reply::read(&line) {
             Some(Reply::Return(value)) if value.get() == id => return Ok(true),
             Some(Reply::Error(failure)) if failure.refuses(command) => return Ok(false),
-            // Somebody else's, the rest of one, or the complaint of qemu-ga about the 0xFF.
+            // qemu-ga's complaint about the 0xFF, or about what was left on the line.
+            Some(Reply::Error(failure)) if failure.desc.starts_with("JSON parse error") => {}
+            Some(Reply::Error(Failure { class, desc })) => said = format!("; it said: {class}: {desc}"),
+            // Somebody else's, or the rest of one.
             _ => {}
         }
     }

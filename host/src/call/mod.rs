@@ -28,14 +28,18 @@ use request::Request;
 
 /// Runs `waga call` with the words that follow; the program's exit code.
 pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
-    let done = options::parse(words).and_then(|wish| match wish {
-        Wish::Call(call) => answer(&call),
-        Wish::Help(text) => output::help(&text),
-    });
+    let (done, words) = match options::parse(words) {
+        Ok(Wish::Call(call)) => (answer(&call), call.arguments),
+        Ok(Wish::Help(text)) => (output::help(&text), Vec::new()),
+        Err(error) => (Err(error), Vec::new()),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("waga: {error}");
+            if let Some(hint) = arguments::hint(&words, &error) {
+                eprintln!("{hint}");
+            }
             ExitCode::from(error.exit_code())
         }
     }

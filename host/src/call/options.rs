@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use super::deadline::Deadline;
@@ -12,18 +12,24 @@ use super::error::Error;
 use super::layout::Layout;
 use super::libvirt::Domain;
 use super::output::Output;
+use crate::nearest::nearest;
 
-const USAGE: &str = "waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS] [COMMAND [key=value... | JSON | -]]";
+const USAGE: &str = "\
+waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS]
+                 [COMMAND [key=value... | JSON | -]]";
 
 const NOTES: &str = "\
 Ways to write arguments:
-  key=value   The value is JSON if it can be read as JSON: a number, true, false, null, [1,2], {\"a\":1}, \"text\".
-              Else it is a string. A string that looks like JSON needs quotes of its own: key='\"123\"'
+  key=value   The value is JSON if it can be read as JSON: a number, true,
+              false, null, [1,2], {\"a\":1}, \"text\". Else it is a string. A string
+              that looks like JSON needs quotes of its own: key='\"123\"'
   JSON        All arguments as one object: '{\"path\":\"/etc/motd\"}'
-  -           The same, from stdin
+  -           The same, from stdin: for scripts, and for secrets, which others
+              see on a command line (with --domain they do, on that of virsh)
 
-Printed is what the command returned, as JSON. A command that does not answer when it succeeds (guest-shutdown,
-guest-suspend-*) prints nothing; it has three seconds to say that it failed.
+Printed is what the command returned, as JSON. A command that does not answer
+when it succeeds (guest-shutdown, guest-suspend-*) prints nothing; it has three
+seconds to say that it failed.
 
 Exit codes:
   0  success
@@ -35,7 +41,8 @@ Exit codes:
 Examples:
   waga call --socket /run/vm.agent guest-get-osinfo
   waga call --domain web1 guest-file-open path=/etc/motd mode=r
-  waga call --domain web1 guest-exec path=/bin/uname 'arg=[\"-a\"]' capture-output=true";
+  waga call --domain web1 guest-exec path=/bin/uname 'arg=[\"-a\"]' \\
+      capture-output=true";
 
 /// Where the agent is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,16 +89,16 @@ fn command() -> Command {
         .args([
             option("socket", "PATH", "the agent's unix socket, or that of QEMU's chardev")
                 .value_parser(value_parser!(PathBuf)),
-            option("vsock", "CID:PORT", "a port of a virtual machine's vsock, two decimal numbers")
+            option("vsock", "CID:PORT", "a port of a virtual machine: two decimal numbers")
                 .value_parser(vsock),
-            option("domain", "NAME", "a guest of libvirt (name, id or UUID), asked through virsh"),
+            option("domain", "NAME", "a guest of libvirt (name, id or UUID), by virsh"),
             option("connect", "URI", "with --domain: the libvirt to ask"),
-            option("timeout", "SECONDS", "the time for all of it, fractions allowed")
+            option("timeout", "SECONDS", "the time for all of it, also as 0.5")
                 .default_value("30")
                 .value_parser(timeout),
             flag("pretty", "print JSON on many lines, as on a terminal").conflicts_with("compact"),
             flag("compact", "print JSON on one line, as into a pipe"),
-            flag("json", "without COMMAND: print the list as JSON, as into a pipe"),
+            flag("json", "without COMMAND: the list as JSON, as in a pipe"),
             Arg::new("command")
                 .value_name("COMMAND")
                 .help("what to call; without it, all that the agent has is listed"),
@@ -131,6 +138,7 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
     let mut matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Wish::Help(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::UnknownArgument => return Err(unknown(&error)),
         Err(error) => {
             // Its first paragraph says it; usage and the way to the help follow here for all errors alike.
             let text = error.to_string();
@@ -167,6 +175,19 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
         command: matches.remove_one("command"),
         arguments: matches.remove_many("arguments").map(Iterator::collect).unwrap_or_default(),
     })))
+}
+
+/// The error that there is no such option, with the one that was probably meant.
+fn unknown(error: &clap::Error) -> Error {
+    let option = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(option)) => option,
+        _ => "",
+    };
+    let command = command();
+    let known = command.get_arguments().filter_map(Arg::get_long);
+    let hint = option.strip_prefix("--").and_then(|name| nearest(name, known));
+    let hint = hint.map(|name| format!("; did you mean --{name}?")).unwrap_or_default();
+    Error::Usage(format!("there is no option {option}{hint}"))
 }
 
 #[cfg(test)]

@@ -162,9 +162,6 @@ pub(super) fn find_long(name: &str, check: bool) -> Result<&'static Flag, String
     }
 }
 
-/// Where the texts of the options begin.
-const INDENT: usize = 29;
-
 pub(super) fn help(name: Name, program: &str, check: bool) -> String {
     let mut text = match (name, check) {
         (Name::QemuGa, _) => format!(
@@ -176,8 +173,7 @@ pub(super) fn help(name: Name, program: &str, check: bool) -> String {
         (Name::Waga, true) => format!(
             "Usage: {program} [--json] [<options of the agent>]\n\
              Reads the configuration as the agent would, and tells for each command whether\n\
-             it is on and what decided it.\n\
-             Exit code: 0, or 1 if the agent would not start.\n"
+             it is on and what decided it. Exit code: 0, or 1 if the configuration is wrong.\n"
         ),
         (Name::Waga, false) => format!(
             "Usage: {program} [<options>]            be the guest agent\n       \
@@ -207,19 +203,23 @@ pub(super) fn help(name: Name, program: &str, check: bool) -> String {
             (Means::Config, Name::QemuGa) => "read this file instead",
             _ => flag.help,
         };
-        let _ = writeln!(text, "{option:<INDENT$}{}", wrapped(help));
+        let _ = writeln!(text, "{option:<COLUMN$}{}", wrapped(help));
     }
     text.trim_end().to_owned()
 }
 
+/// Where help texts begin.
+const COLUMN: usize = 29;
+/// How wide a terminal is.
+const WIDTH: usize = 80;
+
 /// Breaks a help text into lines that stand below each other.
 fn wrapped(text: &str) -> String {
-    const WIDTH: usize = 80 - INDENT;
     let (mut lines, mut length) = (String::new(), 0);
     for word in text.split(' ') {
-        if length > 0 && length + word.len() > WIDTH {
+        if length > 0 && COLUMN + length + word.len() > WIDTH {
             lines += "\n";
-            lines += &" ".repeat(INDENT);
+            lines += &" ".repeat(COLUMN);
             length = 0;
         } else if length > 0 {
             lines.push(' ');

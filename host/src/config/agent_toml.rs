@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 
 use nix::unistd::{Group, User};
@@ -149,12 +150,13 @@ impl Source<'_> {
                 })
                 .transpose()?,
         };
-        if table.path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            let text = format!("a {} channel needs a path", method.as_str());
-            return Err(self.error(&table.method.span(), text));
+        // Without a path it is the method that wants one.
+        let span = table.path.as_ref().map_or(table.method.span(), Spanned::span);
+        let path = table.path.map(Spanned::into_inner);
+        if path.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(self.error(&span, format!("a {} channel needs a path", method.as_str())));
         }
-        let mut channel = Channel::new(method, table.path, access)
-            .map_err(|text| self.error(&table.method.span(), text))?;
+        let mut channel = Channel::new(method, path, access).map_err(|text| self.error(&span, text))?;
         if let Some(name) = table.name {
             if name.get_ref().is_empty() || name.get_ref().contains(char::is_control) {
                 return Err(self.error(&name.span(), "a channel's name has to be printable"));
@@ -248,7 +250,15 @@ impl Source<'_> {
             let span = table.span();
             limited_by.push(self.origin(&span, format!("[{section}.file]")));
             let FileTable { read, write } = table.into_inner();
-            limits.file.push(file::Places::new(&read, &write).map_err(|text| self.error(&span, text))?);
+            // A fault is told where its path stands.
+            for path in read.iter().chain(&write) {
+                file::Places::new(slice::from_ref(path.get_ref()), &[])
+                    .map_err(|text| self.error(&path.span(), text))?;
+            }
+            let plain =
+                |paths: Vec<Spanned<String>>| paths.into_iter().map(Spanned::into_inner).collect::<Vec<_>>();
+            let places = file::Places::new(&plain(read), &plain(write));
+            limits.file.push(places.map_err(|text| self.error(&span, text))?);
         }
         Ok(Rules {
             allow: allow.transpose()?.into_iter().collect(),

@@ -173,12 +173,12 @@ fn channel_table(channel: &Channel) -> ChannelTable {
     let who = |id: u32| plain(Who::Number(id));
     ChannelTable {
         method: plain(channel.endpoint.method().as_str().to_owned()),
-        path: Some(match &channel.endpoint {
+        path: Some(plain(match &channel.endpoint {
             Endpoint::VirtioSerial(path) | Endpoint::IsaSerial(path) | Endpoint::Unix(path, _) => {
                 path.clone()
             }
             Endpoint::Vsock { .. } => channel.endpoint.to_string().into(),
-        }),
+        })),
         name: Some(plain(channel.name.to_string())),
         retry_path: channel.retry,
         mode: access.mode.map(|mode| plain(format!("{mode:04o}"))),

@@ -32,7 +32,7 @@ pub(super) struct File {
 pub(super) struct ChannelTable {
     pub(super) method: Spanned<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) path: Option<PathBuf>,
+    pub(super) path: Option<Spanned<PathBuf>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<Spanned<String>>,
     #[serde(default)]
@@ -102,9 +102,9 @@ pub(super) struct ProgramTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct FileTable {
     #[serde(default)]
-    pub(super) read: Vec<String>,
+    pub(super) read: Vec<Spanned<String>>,
     #[serde(default)]
-    pub(super) write: Vec<String>,
+    pub(super) write: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

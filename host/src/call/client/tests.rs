@@ -179,6 +179,28 @@ fn an_end_is_told_from_silence() {
     }
 }
 
+/// As QEMU's own monitor does, whose socket is easily taken for the agent's, and an agent whose memory is taken.
+#[test]
+fn an_error_in_place_of_the_sync_is_told() {
+    for left in [false, true] {
+        let error = ask(
+            against(move |mut peer| {
+                peer.sync();
+                peer.say("{\"QMP\": {}}\n{\"error\": {\"class\": \"GenericError\", \"desc\": \"not\\u001bnow\"}}\n");
+                if !left {
+                    peer.stay();
+                }
+            }),
+            "guest-x",
+            if left { patient() } else { soon() },
+        );
+        let error = error.unwrap_err();
+        assert_eq!(error.exit_code(), if left { 3 } else { 4 });
+        let text = error.to_string();
+        assert!(text.ends_with("; it said: GenericError: not\\u{1b}now"), "{text}");
+    }
+}
+
 #[test]
 fn a_reply_without_an_end_is_given_up() {
     let stream = against(|mut peer| {
