@@ -306,6 +306,7 @@ files     agent.toml
 channel   virtio-serial: virtio-serial at /dev/virtio-ports/org.qemu.guest_agent.0
 channel   backup: unix-listen at /run/waga.sock, tried again and again
 warning   agent.toml:9:29: [policy] block: no command is called 'guest-exce'; did you mean 'guest-exec'?
+warning   channel backup: guest-sync and guest-sync-delimited are off; most clients begin with one of them
 
 ";
     assert!(out.starts_with(expected), "{out}");

@@ -104,7 +104,7 @@ fn an_agent_toml_of_another_name_is_no_empty_qemu_ga_conf() {
 #[test]
 fn paths_that_cannot_be_meant_are_faults() {
     let system = System::new(&[("agent.toml", "[[channel]]\nmethod = 'unix-listen'\npath = ''\n")]);
-    assert_eq!(fault(&system), "@/agent.toml:2:10: a unix-listen channel needs a path");
+    assert_eq!(fault(&system), "@/agent.toml:3:8: a unix-listen channel needs a path");
 }
 
 #[test]
