@@ -1,6 +1,5 @@
 //! `waga check`: what the configuration comes to, command by command, with the place that decided it.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -19,18 +18,11 @@ const LIMITED: [(&str, &str); 2] = [("guest-exec", ".exec]"), ("guest-file-open"
 pub(crate) fn run(cli: &Cli, as_json: bool) -> ExitCode {
     let config = match Config::load(cli, &Places::system()) {
         Ok(resolved) => resolved.config,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return crate::fail(&error.to_string()),
     };
     let report = Report::new(&config);
     let text = if as_json { format!("{:#}", report.json()) } else { report.text() };
-    match writeln!(io::stdout().lock(), "{text}") {
-        // Whoever reads it had enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
-    }
+    crate::print(&text)
 }
 
 /// What policy says of one command.

@@ -19,6 +19,7 @@ pub mod registry;
 mod service;
 pub mod wire;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cli::Wish;
@@ -42,10 +43,15 @@ pub fn run() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "what was asked for")]
+/// Prints what was asked for.
 fn print(text: &str) -> ExitCode {
-    println!("{text}");
-    ExitCode::SUCCESS
+    match writeln!(io::stdout().lock(), "{text}") {
+        // Whoever reads it had enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            fail(&format!("cannot write to stdout: {}", waga_builtins::os_text(&error)))
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn fail(text: &str) -> ExitCode {
