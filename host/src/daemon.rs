@@ -45,7 +45,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     } else {
         None
     };
-    log::start(&config.log).map_err(text)?;
+    log::start(&config.log, config.daemonize).map_err(text)?;
     let pid_file = waiting.as_ref().map(|_| PidFile::take(&config.pid_file)).transpose().map_err(text)?;
     let ended = serve(config, sources, passed, || waiting.map_or(Ok(()), background::Waiting::started));
     drop(pid_file);
@@ -88,25 +88,37 @@ fn serve(
     let settings = Settings { state_dir: config.state_dir.clone() };
     let policy = std::mem::take(&mut config.policy);
     warn(&policy);
-    let audit = config.audit.as_ref().map(Audit::start).transpose()?;
-    let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, executor.clone());
+    let audit = config.audit.as_ref().map(|audit| Audit::start(audit, config.daemonize)).transpose()?;
+    let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, &executor);
     let dispatcher = dispatcher.audited(audit);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
-    let house =
-        House { dispatcher: dispatcher.clone(), budget: Arc::default(), executor: executor.clone(), failed };
+    let house = House {
+        dispatcher: dispatcher.clone(),
+        budget: Arc::default(),
+        executor: Arc::downgrade(&executor),
+        failed,
+    };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
     let channels = channel::open_all(&config.channels, passed, &house)?;
     started()?;
-    service::ready("serving");
-    waga_builtins::release_code();
     let watchdog = executor.spawn(service::feed_watchdog());
-    let reload = || reload(&sources, &config, &dispatcher);
-    let end = signals.until_end(reload).or(deaf(&failures, channels));
+    let attend = async |hangups: Receiver<()>| {
+        service::ready("serving").await;
+        waga_builtins::release_code();
+        while hangups.recv().await.is_ok() {
+            reload(&sources, &config, &dispatcher).await;
+        }
+    };
+    let end = until_end(async || signals.next().await, attend).or(deaf(&failures, channels));
     let ended = smol::block_on(executor.run(end));
     drop(watchdog);
     service::stopping();
     dispatcher.agent().close();
+    // What is under way is dropped here: then the audit tells of it.
+    drop(executor);
+    // Files that clients left open are for the kernel to close: that may wait for a disk, and the log has not ended yet.
+    std::mem::forget(dispatcher);
     ended
 }
 
@@ -125,7 +137,7 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
         tracing::error!("not reloaded: filesystems are frozen; the configuration stays as it was");
         return;
     }
-    service::reloading();
+    service::reloading().await;
     let again = sources.clone();
     let loaded = smol::unblock(move || again.load()).await;
     match loaded {
@@ -147,11 +159,11 @@ async fn reload(sources: &Sources, running: &Config, dispatcher: &Dispatcher) {
             dispatcher.set_policy(config.policy);
             tracing::info!("reloaded");
             waga_builtins::release_code();
-            service::ready("serving");
+            service::ready("serving").await;
         }
         Err(error) => {
             tracing::error!(%error, "not reloaded; the configuration stays as it was");
-            service::ready("serving; the last reload failed, the log says why");
+            service::ready("serving; the last reload failed, the log says why").await;
         }
     }
 }
@@ -162,6 +174,8 @@ async fn deaf(failures: &Receiver<io::Error>, mut channels: usize) -> io::Result
         let error = failures.recv().await.unwrap_or_else(io::Error::other);
         channels -= 1;
         if channels == 0 {
+            // Standard error, where it is said as well, may be nobody's by now.
+            tracing::error!("{error}: that was the last channel");
             return Err(error);
         }
         tracing::error!(%error, "going on with the other channels");
@@ -183,18 +197,65 @@ impl Signals {
         Ok(Self(Async::new_nonblocking(fd)?))
     }
 
-    /// Reloads at each SIGHUP; returns at a signal to end.
-    async fn until_end<F: Future<Output = ()>>(&self, reload: impl Fn() -> F) -> io::Result<()> {
+    /// The next of them.
+    async fn next(&self) -> io::Result<Signal> {
         loop {
             self.0.readable().await?;
-            match self.0.get_ref().read_signal()?.map(|info| info.ssi_signo) {
-                Some(number) if number == Signal::SIGHUP as u32 => reload().await,
-                Some(number) => {
-                    tracing::info!(number, "received a signal to end");
-                    return Ok(());
-                }
-                None => {}
+            if let Some(info) = self.0.get_ref().read_signal()? {
+                return Ok(Signal::try_from(info.ssi_signo.cast_signed())?);
             }
         }
+    }
+}
+
+/// Returns at a signal to end, whatever is being attended to: a reload may wait for a disk. SIGHUP is passed on; several that come while
+/// one is attended to are one.
+async fn until_end<F: Future<Output = ()>>(
+    next: impl AsyncFn() -> io::Result<Signal>,
+    attend: impl FnOnce(Receiver<()>) -> F,
+) -> io::Result<()> {
+    let (hang_up, hangups) = smol::channel::bounded(1);
+    let signals = async {
+        loop {
+            let signal = next().await?;
+            if signal != Signal::SIGHUP {
+                tracing::info!(number = signal as i32, "received a signal to end");
+                return Ok(());
+            }
+            // One waits already, and will read what is there then.
+            let _ = hang_up.try_send(());
+        }
+    };
+    let attended = async {
+        attend(hangups).await;
+        std::future::pending().await
+    };
+    signals.or(attended).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn an_end_does_not_wait_for_a_reload_and_no_hangup_is_lost() {
+        let sent = [Signal::SIGHUP, Signal::SIGHUP, Signal::SIGHUP, Signal::SIGTERM];
+        let (place, begun) = (Cell::new(0), Cell::new(0));
+        let next = async || {
+            smol::future::yield_now().await;
+            Ok(sent[place.replace(place.get() + 1)])
+        };
+        let attend = async |hangups: Receiver<()>| {
+            while hangups.recv().await.is_ok() {
+                begun.set(begun.get() + 1);
+                if begun.get() == 2 {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        smol::block_on(until_end(next, attend)).unwrap();
+        assert_eq!((place.get(), begun.get()), (4, 2));
     }
 }

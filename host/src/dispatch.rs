@@ -66,7 +66,7 @@ impl Dispatcher {
         registry: Registry,
         policy: Policy,
         settings: &Settings,
-        executor: Arc<Executor<'static>>,
+        executor: &Arc<Executor<'static>>,
     ) -> Self {
         let commands = Commands { registry: Arc::new(registry), policy };
         let current = Arc::new(Current(RwLock::new(Arc::new(commands))));

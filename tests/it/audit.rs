@@ -161,6 +161,27 @@ fn what_was_asked_before_the_end_is_there_after_it() {
     assert!(lines.iter().enumerate().all(|(id, line)| line["values"]["id"] == json!(id)), "{lines:?}");
 }
 
+/// A password may have been changed by a command that the end found at work.
+#[test]
+fn what_was_under_way_at_the_end_is_told_too() {
+    let hangs = |setup: Setup| {
+        let path = setup.dir().join("os-release");
+        // Opened for reading it waits for a writer.
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        setup.env("QGA_OS_RELEASE", path.to_str())
+    };
+    let Some(mut agent) = audited(hangs) else { return };
+    let mut client = agent.client();
+    client.send("{\"execute\":\"guest-get-osinfo\"}\n").unwrap();
+    agent.until("its being called", |agent| agent.log().contains("called command=\"guest-get-osinfo\""));
+    agent.signal(Signal::SIGTERM);
+    agent.await_end();
+    assert_eq!(
+        lines(&agent, 1),
+        [json!({"command": "guest-get-osinfo", "arguments": [], "values": {}, "outcome": "abandoned"})]
+    );
+}
+
 /// Whole lines, the oldest, and all but the last few, which were on their way.
 #[test]
 fn a_killed_agent_loses_only_what_was_queued() {

@@ -33,6 +33,40 @@ fn background(program: &Program, dir: &Path, more: &[&str]) -> Output {
     Output { status, stdout: Vec::new(), stderr }
 }
 
+/// Starts it in the background with a pipe as standard error, and returns what the pipe had when nobody held it any more.
+fn heard_until_the_end(program: &Program, dir: &Path) -> Option<String> {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = program.command();
+    command.args(["-d", "-v", "-m", "unix-listen", "-p"]).arg(dir.join("sock")).arg("-t").arg(dir);
+    command.arg("-f").arg(dir.join("pid")).stdout(Stdio::null()).stderr(writer);
+    assert!(command.status().unwrap().success());
+    // The command has another copy.
+    drop(command);
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let _ = tell.send(text);
+    });
+    let heard = told.recv_timeout(PATIENCE).ok();
+    await_that("the pid file", || written_pid(&dir.join("pid")).is_some());
+    await_that("the socket", || UnixStream::connect(dir.join("sock")).is_ok());
+    Client::connect(dir.join("sock")).unwrap().run("guest-ping", json!({})).unwrap();
+    kill(written_pid(&dir.join("pid")).unwrap(), Signal::SIGTERM).unwrap();
+    heard
+}
+
+/// Whoever runs it through ssh, or in `$(…)`, waits for the end of that pipe.
+#[test]
+fn in_the_background_it_lets_go_of_a_pipe_it_was_started_with() {
+    each(|program| {
+        let dir = tempfile::tempdir().unwrap();
+        let heard = heard_until_the_end(program, dir.path()).expect("the end of standard error");
+        // What it said before it had started was heard.
+        assert!(!program.is_waga() || heard.contains("serving"), "{heard}");
+    });
+}
+
 fn await_that(what: &str, wanted: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !wanted() {
@@ -253,6 +287,59 @@ fn the_watchdog_is_fed_while_it_watches() {
         words.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
     }
     assert!(words.iter().all(|word| !word.contains("WATCHDOG=1")), "{words:?}");
+}
+
+/// One whose queue is full, as that of a service manager which hangs.
+fn full_socket(path: &Path) -> UnixDatagram {
+    let socket = UnixDatagram::bind(path).unwrap();
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"x", path).is_ok() {}
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+#[test]
+fn a_service_manager_that_hangs_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = full_socket(&path);
+    let watched =
+        |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str()).env("WATCHDOG_USEC", Some("100000"));
+    let Some(agent) = configured("", watched) else { return };
+    agent.client().run("guest-ping", json!({})).unwrap();
+    reload(&agent, "[policy]\nblock = ['guest-get-time']\n");
+    // When it goes on it is told what it has to know.
+    while !word(&socket).lines().any(|line| line == "READY=1") {}
+    agent.until("the new policy", |_| !is_on(&mut agent.client(), "guest-get-time"));
+    agent.stop();
+}
+
+#[test]
+fn a_service_manager_may_have_an_abstract_socket() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+    let name = format!("waga-test-{}", std::process::id());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let name = format!("@{name}");
+    let Some(agent) = configured("", |setup| setup.env("NOTIFY_SOCKET", Some(&name))) else { return };
+    assert!(word(&socket).lines().any(|line| line == "READY=1"));
+    agent.stop();
+}
+
+#[test]
+fn a_watchdog_without_a_period_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let watched = |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str()).env("WATCHDOG_USEC", Some("0"));
+    let Some(agent) = configured("", watched) else { return };
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(word(&socket).contains("READY=1"));
+    agent.stop();
+    let next = word(&socket);
+    assert!(next.contains("STOPPING=1"), "{next}");
 }
 
 /// `waga check` of this file, and its exit code.

@@ -94,12 +94,12 @@ impl Outcome {
 }
 
 impl Audit {
-    /// Opens where lines go.
+    /// Opens where lines go. `leaves`: the agent is going to leave its standard error.
     ///
     /// # Errors
     /// The audit file cannot be opened.
-    pub fn start(config: &config::Audit) -> io::Result<Self> {
-        Ok(Self { output: log::audit(config)? })
+    pub fn start(config: &config::Audit, leaves: bool) -> io::Result<Self> {
+        Ok(Self { output: log::audit(config, leaves)? })
     }
 
     #[cfg(test)]

@@ -15,7 +15,7 @@ mod virtio_serial;
 mod vsock;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use smol::{Executor, Timer};
@@ -41,10 +41,19 @@ pub struct House {
     pub dispatcher: Arc<Dispatcher>,
     /// Bounds what is unfinished.
     pub budget: Arc<Budget>,
-    /// Runs the tasks.
-    pub executor: Arc<Executor<'static>>,
+    /// Runs the tasks, which end with it.
+    pub executor: Weak<Executor<'static>>,
     /// Takes the end of a channel that should have none.
     pub failed: smol::channel::Sender<io::Error>,
+}
+
+impl House {
+    /// Runs a task beside the others; not at all once the agent ends.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(executor) = self.executor.upgrade() {
+            executor.spawn(task).detach();
+        }
+    }
 }
 
 /// Opens the channels and serves them from then on; returns how many there are. Sockets that the service manager passed, if there are
@@ -120,7 +129,7 @@ impl Served {
             Err(_) => {}
             Ok(_) => tracing::debug!(channel = %self.name, "serving {}", self.place),
         }
-        house.executor.spawn(self.keep(opened, house.clone())).detach();
+        house.spawn(self.keep(opened, house.clone()));
         Ok(())
     }
 
