@@ -234,3 +234,17 @@ fn output_that_nobody_takes_is_no_panic() {
         );
     }
 }
+
+#[test]
+fn a_want_of_descriptors_at_the_start_is_said() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 4; exec \"$@\"", "sh"]).arg(program.path());
+    let output = shell.args(["-m", "unix-listen", "-p", "/nonexistent/sock"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output).1;
+    assert!(said.contains("Too many open files"), "{said}");
+}

@@ -295,8 +295,10 @@ fn is_journal(stream: Option<&str>, stderr: impl AsFd) -> bool {
 /// See [`super::say`]. A file takes it as it takes anything.
 pub(super) fn say(text: &str) {
     let stderr = io::stderr().as_fd().try_clone_to_owned();
+    // The want of a descriptor may be what is to be said.
+    let mut stream = stderr.map_or_else(|_| Stream::standard(), |fd| Stream::over(fd.into()));
     // Who does not read it has nobody to be told.
-    let _ = stderr.and_then(|fd| Stream::over(fd.into()).send(format!("{text}\n").as_bytes()));
+    let _ = stream.send(format!("{text}\n").as_bytes());
 }
 
 #[cfg(test)]
