@@ -1,12 +1,12 @@
-//! The life of the daemon: going to the background, the pid file, word to the service manager, reading its configuration anew.
+//! The life of the daemon: going to the background, the pid file, reading its configuration anew.
 
 use std::fs;
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use waga_tests::agent::{Agent, Program, Setup};
 use waga_tests::client::{Client, PATIENCE};
 
-use crate::{each, program, waga};
+use crate::{each, program};
 
 /// Runs a program in the background and waits for the parent's end. Its standard error goes to a file: a pipe would stay open.
 fn background(program: &Program, dir: &Path, more: &[&str]) -> Output {
@@ -148,7 +148,7 @@ fn the_parents_code_tells_whether_the_child_started() {
 }
 
 /// An agent with this `agent.toml`, which is then a file to be changed.
-fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
+pub(crate) fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
     let program = Some(program()).filter(Program::is_waga)?;
     let setup = program.setup();
     let path = setup.dir().join("agent.toml");
@@ -157,7 +157,7 @@ fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
 }
 
 /// Writes another `agent.toml` and asks for it.
-fn reload(agent: &Agent, text: &str) {
+pub(crate) fn reload(agent: &Agent, text: &str) {
     // As an editor does: whoever reads it sees the one or the other.
     let (path, staged) = (agent.dir().join("agent.toml"), agent.dir().join("staged"));
     fs::write(&staged, text).unwrap();
@@ -165,7 +165,7 @@ fn reload(agent: &Agent, text: &str) {
     agent.signal(Signal::SIGHUP);
 }
 
-fn is_on(client: &mut Client, command: &str) -> bool {
+pub(crate) fn is_on(client: &mut Client, command: &str) -> bool {
     let info = client.run("guest-info", json!({})).unwrap();
     let commands = info["supported_commands"].as_array().unwrap();
     commands.iter().find(|entry| entry["name"] == command).unwrap()["enabled"] == json!(true)
@@ -228,118 +228,6 @@ fn reloading_under_load_loses_nothing() {
         load.join().unwrap();
     });
     agent.until("the last one", |agent| is_on(&mut agent.client(), "guest-get-time"));
-}
-
-/// The next message of the agent to its service manager.
-fn word(socket: &UnixDatagram) -> String {
-    let mut buffer = [0; 4096];
-    let count = socket.recv(&mut buffer).expect("a word to the service manager");
-    String::from_utf8(buffer[..count].to_vec()).unwrap()
-}
-
-#[test]
-fn the_service_manager_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let notify = |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str());
-    let Some(agent) = configured("", notify) else { return };
-    let first = word(&socket);
-    assert!(first.lines().any(|line| line == "READY=1"), "{first}");
-    agent.signal(Signal::SIGHUP);
-    let second = word(&socket);
-    assert!(second.lines().any(|line| line == "RELOADING=1"), "{second}");
-    assert!(second.contains("MONOTONIC_USEC="), "{second}");
-    assert!(word(&socket).lines().any(|line| line == "READY=1"));
-    reload(&agent, "[nope]");
-    assert!(word(&socket).contains("RELOADING=1"));
-    let third = word(&socket);
-    assert!(third.contains("READY=1") && third.contains("STATUS=") && third.contains("failed"), "{third}");
-    agent.stop();
-    assert!(word(&socket).lines().any(|line| line == "STOPPING=1"));
-}
-
-#[test]
-fn the_watchdog_is_fed_while_it_watches() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let watched =
-        |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str()).env("WATCHDOG_USEC", Some("100000"));
-    let Some(agent) = configured("", watched) else { return };
-    let fed = (0..10).map(|_| word(&socket)).filter(|word| word.contains("WATCHDOG=1")).count();
-    assert!(fed >= 8, "only {fed}");
-    // Of another process's watchdog it knows nothing.
-    let other = waga().map(|agent| agent.program().clone()).unwrap();
-    drop(agent);
-    while socket.set_read_timeout(Some(Duration::from_millis(1))).is_ok() && socket.recv(&mut [0; 64]).is_ok()
-    {
-    }
-    let setup = watched(other.setup()).env("WATCHDOG_PID", Some("1"));
-    let agent = setup.start();
-    agent.client().run("guest-ping", json!({})).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let mut words = Vec::new();
-    let mut buffer = [0; 256];
-    while let Ok(count) = socket.recv(&mut buffer) {
-        words.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
-    }
-    assert!(words.iter().all(|word| !word.contains("WATCHDOG=1")), "{words:?}");
-}
-
-/// One whose queue is full, as that of a service manager which hangs.
-fn full_socket(path: &Path) -> UnixDatagram {
-    let socket = UnixDatagram::bind(path).unwrap();
-    let filler = UnixDatagram::unbound().unwrap();
-    filler.set_nonblocking(true).unwrap();
-    while filler.send_to(b"x", path).is_ok() {}
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
-
-#[test]
-fn a_service_manager_that_hangs_keeps_nobody_waiting() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let socket = full_socket(&path);
-    let watched =
-        |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str()).env("WATCHDOG_USEC", Some("100000"));
-    let Some(agent) = configured("", watched) else { return };
-    agent.client().run("guest-ping", json!({})).unwrap();
-    reload(&agent, "[policy]\nblock = ['guest-get-time']\n");
-    // When it goes on it is told what it has to know.
-    while !word(&socket).lines().any(|line| line == "READY=1") {}
-    agent.until("the new policy", |_| !is_on(&mut agent.client(), "guest-get-time"));
-    agent.stop();
-}
-
-#[test]
-fn a_service_manager_may_have_an_abstract_socket() {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::net::SocketAddr;
-    let name = format!("waga-test-{}", std::process::id());
-    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let name = format!("@{name}");
-    let Some(agent) = configured("", |setup| setup.env("NOTIFY_SOCKET", Some(&name))) else { return };
-    assert!(word(&socket).lines().any(|line| line == "READY=1"));
-    agent.stop();
-}
-
-#[test]
-fn a_watchdog_without_a_period_is_none() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    let watched = |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str()).env("WATCHDOG_USEC", Some("0"));
-    let Some(agent) = configured("", watched) else { return };
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert!(word(&socket).contains("READY=1"));
-    agent.stop();
-    let next = word(&socket);
-    assert!(next.contains("STOPPING=1"), "{next}");
 }
 
 /// `waga check` of this file, and its exit code.
