@@ -147,6 +147,32 @@ fn the_parents_code_tells_whether_the_child_started() {
     await_that("the end", || !dir.path().join("pid").exists());
 }
 
+/// As qemu-ga, whose child knows nothing of its parent.
+#[test]
+fn a_parent_that_is_killed_takes_no_agent_with_it() {
+    each(|program| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = program.command();
+        command
+            .args(["-d", "-m", "unix-listen", "-p"])
+            .arg(dir.path().join("sock"))
+            .arg("-t")
+            .arg(dir.path());
+        let mut parent = command.arg("-f").arg(dir.path().join("pid")).spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", parent.id());
+        // Nobody has waited for it: if it has ended, its entry is still there, without children.
+        while fs::read_to_string(&children).unwrap_or_default().is_empty()
+            && parent.try_wait().unwrap().is_none()
+        {}
+        let _ = parent.kill();
+        parent.wait().unwrap();
+        await_that("the socket", || UnixStream::connect(dir.path().join("sock")).is_ok());
+        Client::connect(dir.path().join("sock")).unwrap().run("guest-ping", json!({})).unwrap();
+        await_that("the pid file", || written_pid(&dir.path().join("pid")).is_some());
+        kill(written_pid(&dir.path().join("pid")).unwrap(), Signal::SIGTERM).unwrap();
+    });
+}
+
 /// An agent with this `agent.toml`, which is then a file to be changed.
 pub(crate) fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
     let program = Some(program()).filter(Program::is_waga)?;
