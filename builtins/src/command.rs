@@ -27,6 +27,8 @@ pub trait Command: 'static {
     /// The arguments whose values the audit log may write down: none that can hold what others must not know (passwords, keys, file
     /// contents, arguments and environments of programs).
     const AUDITED: &'static [&'static str] = &[];
+    /// Whether the result is written down too: that of a command which makes what others only name (a handle, a pid).
+    const RESULT_AUDITED: bool = false;
     /// The arguments: a struct whose fields stand in the order of the schema, optional ones as `Option`.
     type Args: Send + DeserializeOwned;
     /// What it returns.
@@ -102,6 +104,8 @@ pub struct Builtin {
     pub delimited: bool,
     /// See [`Command::AUDITED`].
     pub audited: &'static [&'static str],
+    /// See [`Command::RESULT_AUDITED`].
+    pub result_audited: bool,
     /// The names of all its arguments, in the schema's order.
     pub arguments: fn() -> &'static [&'static str],
     call: for<'a> fn(&'a Context, Arguments) -> BoxFuture<'a, Result<Reply>>,
@@ -116,6 +120,7 @@ impl Builtin {
             replies: C::REPLIES,
             delimited: C::DELIMITED,
             audited: C::AUDITED,
+            result_audited: C::RESULT_AUDITED,
             arguments: qapi::arguments::names::<C::Args>,
             call: |cx, arguments| {
                 Box::pin(async move {

@@ -1,8 +1,8 @@
 //! What a command can reach: the agent's state, who called, and the threads for work that can block. Nothing else; no statics.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -121,7 +121,7 @@ pub struct Agent {
     /// The frozen state.
     pub freeze: Freeze,
     catalogue: Box<dyn Catalogue>,
-    executor: Arc<Executor<'static>>,
+    executor: Weak<Executor<'static>>,
     bounds: [Arc<Semaphore>; BOUNDS.len()],
 }
 
@@ -132,15 +132,19 @@ impl std::fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// The state of a freshly started agent. `executor` is the daemon's, which drives what outlives a request.
-    pub fn new(settings: &Settings, catalogue: Box<dyn Catalogue>, executor: Arc<Executor<'static>>) -> Self {
+    /// The state of a freshly started agent. `executor` is the daemon's, which drives what outlives a request until it is dropped.
+    pub fn new(
+        settings: &Settings,
+        catalogue: Box<dyn Catalogue>,
+        executor: &Arc<Executor<'static>>,
+    ) -> Self {
         Self {
             files: file::Files::new(&settings.state_dir),
             execs: exec::Execs::new(),
             probes: storage::Probes::default(),
             freeze: Freeze::default(),
             catalogue,
-            executor,
+            executor: Arc::downgrade(executor),
             bounds: BOUNDS.map(|(_, bound)| Arc::new(Semaphore::new(bound))),
         }
     }
@@ -150,9 +154,11 @@ impl Agent {
         self.files.close();
     }
 
-    /// Runs a task beside the requests until it ends. It must not hold this agent, which holds the executor that holds the task.
+    /// Runs a task beside the requests until it or the agent ends.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.executor.spawn(task).detach();
+        if let Some(executor) = self.executor.upgrade() {
+            executor.spawn(task).detach();
+        }
     }
 }
 

@@ -67,11 +67,14 @@ impl Waiting {
     pub(crate) fn started(mut self) -> io::Result<()> {
         std::env::set_current_dir("/")?;
         umask(Mode::from_bits_truncate(0o077));
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null = null.map_err(|error| io::Error::new(error.kind(), format!("/dev/null: {error}")))?;
         dup2_stdin(&null)?;
         dup2_stdout(&null)?;
         dup2_stderr(&null)?;
-        self.0.write_all(b".")
+        // A parent that was killed meanwhile is no reason not to serve.
+        let _ = self.0.write_all(b".");
+        Ok(())
     }
 }
 

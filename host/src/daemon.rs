@@ -17,12 +17,11 @@ use waga_builtins::Settings;
 use crate::audit::Audit;
 use crate::background::{self, PidFile, Side};
 use crate::channel::{self, House, Passed};
-use crate::check;
 use crate::cli::{Cli, Name};
-use crate::config::{Config, ConfigError, Places};
+use crate::config::{Config, Places};
 use crate::dispatch::Dispatcher;
-use crate::policy::Policy;
 use crate::registry::Registry;
+use crate::reload::{self, Sources};
 use crate::{log, service};
 
 /// Is the agent until a signal ends it; the program's exit code.
@@ -45,34 +44,12 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     } else {
         None
     };
-    log::start(&config.log).map_err(text)?;
+    log::start(&config.log, config.daemonize).map_err(text)?;
     let pid_file = waiting.as_ref().map(|_| PidFile::take(&config.pid_file)).transpose().map_err(text)?;
     let ended = serve(config, sources, passed, || waiting.map_or(Ok(()), background::Waiting::started));
     drop(pid_file);
     log::end();
     ended.map(|()| ExitCode::SUCCESS).map_err(text)
-}
-
-/// Where the configuration comes from, each time it is read.
-#[derive(Debug, Clone)]
-struct Sources {
-    cli: Cli,
-    places: Places,
-}
-
-impl Sources {
-    fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(&self.cli, &self.places).map(|resolved| resolved.config)
-    }
-
-    /// Independent of the working folder.
-    fn make_absolute(&mut self) {
-        for path in self.cli.config.iter_mut().chain([&mut self.places.qemu_ga_conf]) {
-            if let Ok(absolute) = std::path::absolute(&*path) {
-                *path = absolute;
-            }
-        }
-    }
 }
 
 /// Opens the channels, says so, and serves until a signal ends it or the last channel fails.
@@ -92,103 +69,39 @@ fn serve(
         [] => config.channels.iter().map(|channel| channel.name.clone()).collect(),
         passed => passed.iter().map(|passed| passed.name.clone()).collect(),
     };
-    warn(&policy, &config, &served);
-    let audit = config.audit.as_ref().map(Audit::start).transpose()?;
-    let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, executor.clone());
+    reload::warn(&policy, &config, &served);
+    let audit = config.audit.as_ref().map(|audit| Audit::start(audit, config.daemonize)).transpose()?;
+    let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, &executor);
     let dispatcher = dispatcher.audited(audit);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
-    let house =
-        House { dispatcher: dispatcher.clone(), budget: Arc::default(), executor: executor.clone(), failed };
+    let house = House {
+        dispatcher: dispatcher.clone(),
+        budget: Arc::default(),
+        executor: Arc::downgrade(&executor),
+        failed,
+    };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
     let channels = channel::open_all(&config.channels, passed, &house)?;
     started()?;
-    service::ready("serving");
-    waga_builtins::release_code();
     let watchdog = executor.spawn(service::feed_watchdog());
-    let reload = || reload(&sources, &config, &served, &dispatcher);
-    let end = signals.until_end(reload).or(deaf(&failures, channels));
+    let attend = async |hangups: Receiver<()>| {
+        service::ready("serving").await;
+        waga_builtins::release_code();
+        while hangups.recv().await.is_ok() {
+            reload::reload(&sources, &config, &served, &dispatcher).await;
+        }
+    };
+    let end = until_end(async || signals.next().await, attend).or(deaf(&failures, channels));
     let ended = smol::block_on(executor.run(end));
     drop(watchdog);
     service::stopping();
     dispatcher.agent().close();
+    // What is under way is dropped here: then the audit tells of it.
+    drop(executor);
+    // Files that clients left open are for the kernel to close: that may wait for a disk, and the log has not ended yet.
+    std::mem::forget(dispatcher);
     ended
-}
-
-/// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
-fn warn(policy: &Policy, config: &Config, served: &[Arc<str>]) {
-    let is_served = |name: &str| served.iter().any(|it| **it == *name);
-    let warnings = check::warnings(policy, &Registry::builtins(), is_served);
-    for warning in config.doubts.iter().chain(&warnings) {
-        match config.name {
-            Name::Waga => tracing::error!("{warning}"),
-            Name::QemuGa => tracing::warn!("{warning}"),
-        }
-    }
-}
-
-/// Channels that are served until the restart, but are no longer configured: no table can speak of them any more, so their rules would go.
-fn lost<'a>(
-    config: &Config,
-    running: &'a Config,
-    served: &[Arc<str>],
-    dispatcher: &Dispatcher,
-) -> Option<&'a str> {
-    let named = |config: &Config, name: &str| config.channels.iter().any(|channel| &*channel.name == name);
-    let lost = |name: &&str| {
-        let is_served = served.iter().any(|it| **it == **name);
-        is_served
-            && dispatcher.has_rules_for(name)
-            && !named(config, name)
-            && config.policy.channel(name).is_none()
-    };
-    running.channels.iter().map(|channel| &*channel.name).find(lost)
-}
-
-/// Opens log files anew, reads the configuration anew and puts its policy in force.
-async fn reload(sources: &Sources, running: &Config, served: &[Arc<str>], dispatcher: &Dispatcher) {
-    log::reopen();
-    if dispatcher.agent().freeze.is_frozen() {
-        // Reading a file may wait for a frozen filesystem.
-        tracing::error!("not reloaded: filesystems are frozen; the configuration stays as it was");
-        return;
-    }
-    service::reloading();
-    let again = sources.clone();
-    let loaded = smol::unblock(move || again.load()).await;
-    let failed = "serving; the last reload failed, the log says why";
-    match loaded {
-        Ok(config) if let Some(name) = lost(&config, running, served, dispatcher) => {
-            tracing::error!(
-                "not reloaded: the channel '{name}' is served until a restart, and its rules would be lost"
-            );
-            service::ready(failed);
-        }
-        Ok(mut config) => {
-            if running.daemonize {
-                config.make_absolute();
-            }
-            let restart = [
-                ("[[channel]]", config.channels != running.channels),
-                ("[log]", config.log != running.log),
-                ("[audit]", config.audit != running.audit),
-                ("[state]", config.state_dir != running.state_dir),
-                ("[daemon]", (config.daemonize, &config.pid_file) != (running.daemonize, &running.pid_file)),
-            ];
-            for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
-                tracing::error!(table, "changed, which takes a restart");
-            }
-            warn(&config.policy, &config, served);
-            dispatcher.set_policy(config.policy);
-            tracing::info!("reloaded");
-            waga_builtins::release_code();
-            service::ready("serving");
-        }
-        Err(error) => {
-            tracing::error!(%error, "not reloaded; the configuration stays as it was");
-            service::ready(failed);
-        }
-    }
 }
 
 /// Waits until the last channel has failed: an agent that nobody can reach ends, so that its service manager starts it again.
@@ -197,6 +110,8 @@ async fn deaf(failures: &Receiver<io::Error>, mut channels: usize) -> io::Result
         let error = failures.recv().await.unwrap_or_else(io::Error::other);
         channels -= 1;
         if channels == 0 {
+            // Standard error, where it is said as well, may be nobody's by now.
+            tracing::error!("{error}: that was the last channel");
             return Err(error);
         }
         tracing::error!(%error, "going on with the other channels");
@@ -218,18 +133,65 @@ impl Signals {
         Ok(Self(Async::new_nonblocking(fd)?))
     }
 
-    /// Reloads at each SIGHUP; returns at a signal to end.
-    async fn until_end<F: Future<Output = ()>>(&self, reload: impl Fn() -> F) -> io::Result<()> {
+    /// The next of them.
+    async fn next(&self) -> io::Result<Signal> {
         loop {
             self.0.readable().await?;
-            match self.0.get_ref().read_signal()?.map(|info| info.ssi_signo) {
-                Some(number) if number == Signal::SIGHUP as u32 => reload().await,
-                Some(number) => {
-                    tracing::info!(number, "received a signal to end");
-                    return Ok(());
-                }
-                None => {}
+            if let Some(info) = self.0.get_ref().read_signal()? {
+                return Ok(Signal::try_from(info.ssi_signo.cast_signed())?);
             }
         }
+    }
+}
+
+/// Returns at a signal to end, whatever is being attended to: a reload may wait for a disk. SIGHUP is passed on; several that come while
+/// one is attended to are one.
+async fn until_end<F: Future<Output = ()>>(
+    next: impl AsyncFn() -> io::Result<Signal>,
+    attend: impl FnOnce(Receiver<()>) -> F,
+) -> io::Result<()> {
+    let (hang_up, hangups) = smol::channel::bounded(1);
+    let signals = async {
+        loop {
+            let signal = next().await?;
+            if signal != Signal::SIGHUP {
+                tracing::info!(number = signal as i32, "received a signal to end");
+                return Ok(());
+            }
+            // One waits already, and will read what is there then.
+            let _ = hang_up.try_send(());
+        }
+    };
+    let attended = async {
+        attend(hangups).await;
+        std::future::pending().await
+    };
+    signals.or(attended).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn an_end_does_not_wait_for_a_reload_and_no_hangup_is_lost() {
+        let sent = [Signal::SIGHUP, Signal::SIGHUP, Signal::SIGHUP, Signal::SIGTERM];
+        let (place, begun) = (Cell::new(0), Cell::new(0));
+        let next = async || {
+            smol::future::yield_now().await;
+            Ok(sent[place.replace(place.get() + 1)])
+        };
+        let attend = async |hangups: Receiver<()>| {
+            while hangups.recv().await.is_ok() {
+                begun.set(begun.get() + 1);
+                if begun.get() == 2 {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        smol::block_on(until_end(next, attend)).unwrap();
+        assert_eq!((place.get(), begun.get()), (4, 2));
     }
 }

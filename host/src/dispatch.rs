@@ -66,7 +66,7 @@ impl Dispatcher {
         registry: Registry,
         policy: Policy,
         settings: &Settings,
-        executor: Arc<Executor<'static>>,
+        executor: &Arc<Executor<'static>>,
     ) -> Self {
         let commands = Commands { registry: Arc::new(registry), policy };
         let current = Arc::new(Current(RwLock::new(Arc::new(commands))));
@@ -123,6 +123,11 @@ impl Dispatcher {
         let cx =
             Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
         let ended = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
+        if let Ok(Ok(reply)) = &ended
+            && slot.result_audited()
+        {
+            line.returned(reply);
+        }
         line.end(match &ended {
             Ok(Ok(_)) => Outcome::Ok,
             Ok(Err(error)) if error.is_refusal() => Outcome::Refused(By::Limits, error.class),

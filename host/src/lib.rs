@@ -16,6 +16,7 @@ mod log;
 mod nearest;
 pub mod policy;
 pub mod registry;
+mod reload;
 mod service;
 pub mod wire;
 
@@ -48,7 +49,7 @@ fn print(text: &str) -> ExitCode {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            fail(&format!("cannot write to stdout: {error}"))
+            fail(&format!("cannot write to stdout: {}", waga_builtins::os_text(&error)))
         }
         _ => ExitCode::SUCCESS,
     }

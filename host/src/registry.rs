@@ -53,6 +53,13 @@ impl Slot {
         self.builtin().map(|builtin| (builtin.arguments)()).unwrap_or_default()
     }
 
+    /// Whether its result may be written down too; one of an extension never is.
+    pub(crate) fn result_audited(&self) -> bool {
+        match self.chain[0] {
+            Provider::Builtin(builtin) => builtin.result_audited,
+        }
+    }
+
     /// The arguments whose values may be written down.
     pub fn audited(&self) -> &'static [&'static str] {
         self.builtin().map(|builtin| builtin.audited).unwrap_or_default()

@@ -78,7 +78,7 @@ fn each_request_is_a_line_with_its_outcome() {
     };
     let expected = [
         json!({"command": "guest-ping", "arguments": [], "values": {}, "outcome": "ok"}),
-        json!({"command": "guest-file-open", "arguments": ["mode", "path"], "values": {"mode": "w", "path": path}, "outcome": "ok"}),
+        json!({"command": "guest-file-open", "arguments": ["mode", "path"], "values": {"mode": "w", "path": path}, "outcome": "ok", "result": 1000}),
         json!({"command": "guest-file-write", "arguments": ["handle", "buf-b64"], "values": {"handle": 1000}, "outcome": "ok"}),
         json!({"command": "guest-file-write", "arguments": ["handle", "buf-b64"], "values": {"handle": 7}, "unexpected": 1, "outcome": "error", "class": "GenericError"}),
         json!({"command": "guest-file-open", "arguments": ["path"], "values": {"path": "/nonexistent/x"}, "outcome": "error", "class": "GenericError"}),
@@ -159,6 +159,27 @@ fn what_was_asked_before_the_end_is_there_after_it() {
     let agent = agent.restart(Signal::SIGTERM);
     let lines = lines(&agent, 100);
     assert!(lines.iter().enumerate().all(|(id, line)| line["values"]["id"] == json!(id)), "{lines:?}");
+}
+
+/// A password may have been changed by a command that the end found at work.
+#[test]
+fn what_was_under_way_at_the_end_is_told_too() {
+    let hangs = |setup: Setup| {
+        let path = setup.dir().join("os-release");
+        // Opened for reading it waits for a writer.
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        setup.env("QGA_OS_RELEASE", path.to_str())
+    };
+    let Some(mut agent) = audited(hangs) else { return };
+    let mut client = agent.client();
+    client.send("{\"execute\":\"guest-get-osinfo\"}\n").unwrap();
+    agent.until("its being called", |agent| agent.log().contains("called command=\"guest-get-osinfo\""));
+    agent.signal(Signal::SIGTERM);
+    agent.await_end();
+    assert_eq!(
+        lines(&agent, 1),
+        [json!({"command": "guest-get-osinfo", "arguments": [], "values": {}, "outcome": "abandoned"})]
+    );
 }
 
 /// Whole lines, the oldest, and all but the last few, which were on their way.

@@ -1,12 +1,12 @@
-//! The life of the daemon: going to the background, the pid file, word to the service manager, reading its configuration anew.
+//! The life of the daemon: going to the background, the pid file, reading its configuration anew.
 
 use std::fs;
 use std::io::{Read, Seek};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use waga_tests::agent::{Agent, Program, Setup};
 use waga_tests::client::{Client, PATIENCE};
 
-use crate::{each, program, waga};
+use crate::{each, program};
 
 /// Runs a program in the background and waits for the parent's end. Its standard error goes to a file: a pipe would stay open.
 fn background(program: &Program, dir: &Path, more: &[&str]) -> Output {
@@ -31,6 +31,40 @@ fn background(program: &Program, dir: &Path, more: &[&str]) -> Output {
     let mut stderr = Vec::new();
     file.read_to_end(&mut stderr).unwrap();
     Output { status, stdout: Vec::new(), stderr }
+}
+
+/// Starts it in the background with a pipe as standard error, and returns what the pipe had when nobody held it any more.
+fn heard_until_the_end(program: &Program, dir: &Path) -> Option<String> {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut command = program.command();
+    command.args(["-d", "-v", "-m", "unix-listen", "-p"]).arg(dir.join("sock")).arg("-t").arg(dir);
+    command.arg("-f").arg(dir.join("pid")).stdout(Stdio::null()).stderr(writer);
+    assert!(command.status().unwrap().success());
+    // The command has another copy.
+    drop(command);
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        let _ = tell.send(text);
+    });
+    let heard = told.recv_timeout(PATIENCE).ok();
+    await_that("the pid file", || written_pid(&dir.join("pid")).is_some());
+    await_that("the socket", || UnixStream::connect(dir.join("sock")).is_ok());
+    Client::connect(dir.join("sock")).unwrap().run("guest-ping", json!({})).unwrap();
+    kill(written_pid(&dir.join("pid")).unwrap(), Signal::SIGTERM).unwrap();
+    heard
+}
+
+/// Whoever runs it through ssh, or in `$(…)`, waits for the end of that pipe.
+#[test]
+fn in_the_background_it_lets_go_of_a_pipe_it_was_started_with() {
+    each(|program| {
+        let dir = tempfile::tempdir().unwrap();
+        let heard = heard_until_the_end(program, dir.path()).expect("the end of standard error");
+        // What it said before it had started was heard.
+        assert!(!program.is_waga() || heard.contains("serving"), "{heard}");
+    });
 }
 
 fn await_that(what: &str, wanted: impl Fn() -> bool) {
@@ -73,8 +107,13 @@ fn in_the_background_it_has_a_pid_file_a_session_and_no_terminal() {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         assert!(status.contains("Umask:\t0077"), "{status}");
         kill(pid, Signal::SIGTERM).unwrap();
-        await_that("the end", || !Path::new(&format!("/proc/{pid}")).exists());
-        assert!(!path.exists(), "the pid file stays behind");
+        if program.is_waga() {
+            await_that("the end", || !Path::new(&format!("/proc/{pid}")).exists());
+            assert!(!path.exists(), "the pid file stays behind");
+        } else {
+            // It misses a SIGTERM now and then.
+            kill(pid, Signal::SIGKILL).unwrap();
+        }
     });
 }
 
@@ -113,8 +152,34 @@ fn the_parents_code_tells_whether_the_child_started() {
     await_that("the end", || !dir.path().join("pid").exists());
 }
 
+/// As qemu-ga, whose child knows nothing of its parent.
+#[test]
+fn a_parent_that_is_killed_takes_no_agent_with_it() {
+    each(|program| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = program.command();
+        command
+            .args(["-d", "-m", "unix-listen", "-p"])
+            .arg(dir.path().join("sock"))
+            .arg("-t")
+            .arg(dir.path());
+        let mut parent = command.arg("-f").arg(dir.path().join("pid")).spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", parent.id());
+        // Nobody has waited for it: if it has ended, its entry is still there, without children.
+        while fs::read_to_string(&children).unwrap_or_default().is_empty()
+            && parent.try_wait().unwrap().is_none()
+        {}
+        let _ = parent.kill();
+        parent.wait().unwrap();
+        await_that("the socket", || UnixStream::connect(dir.path().join("sock")).is_ok());
+        Client::connect(dir.path().join("sock")).unwrap().run("guest-ping", json!({})).unwrap();
+        await_that("the pid file", || written_pid(&dir.path().join("pid")).is_some());
+        kill(written_pid(&dir.path().join("pid")).unwrap(), Signal::SIGTERM).unwrap();
+    });
+}
+
 /// An agent with this `agent.toml`, which is then a file to be changed.
-fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
+pub(crate) fn configured(text: &str, more: impl FnOnce(Setup) -> Setup) -> Option<Agent> {
     let program = Some(program()).filter(Program::is_waga)?;
     let setup = program.setup();
     let path = setup.dir().join("agent.toml");
@@ -131,7 +196,7 @@ pub(crate) fn reload(agent: &Agent, text: &str) {
     agent.signal(Signal::SIGHUP);
 }
 
-fn is_on(client: &mut Client, command: &str) -> bool {
+pub(crate) fn is_on(client: &mut Client, command: &str) -> bool {
     let info = client.run("guest-info", json!({})).unwrap();
     let commands = info["supported_commands"].as_array().unwrap();
     commands.iter().find(|entry| entry["name"] == command).unwrap()["enabled"] == json!(true)
@@ -208,65 +273,6 @@ fn reloading_under_load_loses_nothing() {
         load.join().unwrap();
     });
     agent.until("the last one", |agent| is_on(&mut agent.client(), "guest-get-time"));
-}
-
-/// The next message of the agent to its service manager.
-fn word(socket: &UnixDatagram) -> String {
-    let mut buffer = [0; 4096];
-    let count = socket.recv(&mut buffer).expect("a word to the service manager");
-    String::from_utf8(buffer[..count].to_vec()).unwrap()
-}
-
-#[test]
-fn the_service_manager_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let notify = |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str());
-    let Some(agent) = configured("", notify) else { return };
-    let first = word(&socket);
-    assert!(first.lines().any(|line| line == "READY=1"), "{first}");
-    agent.signal(Signal::SIGHUP);
-    let second = word(&socket);
-    assert!(second.lines().any(|line| line == "RELOADING=1"), "{second}");
-    assert!(second.contains("MONOTONIC_USEC="), "{second}");
-    assert!(word(&socket).lines().any(|line| line == "READY=1"));
-    reload(&agent, "[nope]");
-    assert!(word(&socket).contains("RELOADING=1"));
-    let third = word(&socket);
-    assert!(third.contains("READY=1") && third.contains("STATUS=") && third.contains("failed"), "{third}");
-    agent.stop();
-    assert!(word(&socket).lines().any(|line| line == "STOPPING=1"));
-}
-
-#[test]
-fn the_watchdog_is_fed_while_it_watches() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let watched =
-        |setup: Setup| setup.env("NOTIFY_SOCKET", path.to_str()).env("WATCHDOG_USEC", Some("100000"));
-    let Some(agent) = configured("", watched) else { return };
-    let fed = (0..10).map(|_| word(&socket)).filter(|word| word.contains("WATCHDOG=1")).count();
-    assert!(fed >= 8, "only {fed}");
-    // Of another process's watchdog it knows nothing.
-    let other = waga().map(|agent| agent.program().clone()).unwrap();
-    drop(agent);
-    while socket.set_read_timeout(Some(Duration::from_millis(1))).is_ok() && socket.recv(&mut [0; 64]).is_ok()
-    {
-    }
-    let setup = watched(other.setup()).env("WATCHDOG_PID", Some("1"));
-    let agent = setup.start();
-    agent.client().run("guest-ping", json!({})).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let mut words = Vec::new();
-    let mut buffer = [0; 256];
-    while let Ok(count) = socket.recv(&mut buffer) {
-        words.push(String::from_utf8_lossy(&buffer[..count]).into_owned());
-    }
-    assert!(words.iter().all(|word| !word.contains("WATCHDOG=1")), "{words:?}");
 }
 
 /// `waga check` of this file, and its exit code.

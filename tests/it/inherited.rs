@@ -150,15 +150,19 @@ fn the_agent_ends_with_its_only_socket() {
     }
     let setup = program.setup();
     let listener = UnixListener::bind(setup.dir().join("sock")).unwrap();
-    let agent = setup.passing([listener.try_clone().unwrap()]).options(["-r"]).start();
+    let mut agent = setup.passing([listener.try_clone().unwrap()]).quiet().options(["-r"]).start();
     answers(&agent);
     shutdown(listener.as_raw_fd(), Shutdown::Both).unwrap();
-    let (status, said) = agent.ended();
+    let (status, said) = agent.await_end();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("unix-listen: descriptor 3: the channel failed: the socket was shut down"),
-        "{said}"
-    );
+    // From the background only the log tells.
+    for name in ["log", "stderr"] {
+        let said = std::fs::read_to_string(agent.dir().join(name)).unwrap();
+        assert!(
+            said.contains("unix-listen: descriptor 3: the channel failed: the socket was shut down"),
+            "{name}: {said}"
+        );
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod requests;
 mod retry;
 mod secrets;
 mod serial;
+mod service;
 mod snapshots;
 mod stalls;
 mod storage;

@@ -212,3 +212,39 @@ fn the_log_goes_on_where_it_was() {
         assert!(["info: ", "debug: "].iter().any(|level| rest.starts_with(level)), "{line}");
     });
 }
+
+/// `waga --help | head -1` is no accident; a full disk is one, and is said.
+#[test]
+fn output_that_nobody_takes_is_no_panic() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    for args in [&["--help"][..], &["-V"], &["-D"], &["-b", "help"], &["check"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program.command().args(args).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), text(&output).1.as_str()), (Some(0), ""), "{args:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = program.command().args(args).stdout(full).output().unwrap();
+        assert_eq!(
+            (output.status.code(), text(&output).1.as_str()),
+            (Some(1), "cannot write to stdout: No space left on device\n"),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn a_want_of_descriptors_at_the_start_is_said() {
+    let program = program();
+    if !program.is_waga() {
+        return;
+    }
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 4; exec \"$@\"", "sh"]).arg(program.path());
+    let output = shell.args(["-m", "unix-listen", "-p", "/nonexistent/sock"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output).1;
+    assert!(said.contains("Too many open files"), "{said}");
+}

@@ -84,6 +84,7 @@ struct Started {
 impl Command for GuestExec {
     const NAME: &'static str = "guest-exec";
     const AUDITED: &'static [&'static str] = &["path", "capture-output"];
+    const RESULT_AUDITED: bool = true;
     type Args = Exec;
     type Return = Started;
 

@@ -27,7 +27,7 @@ fn on_executor(test: impl AsyncFnOnce(&Context)) {
     let executor = Arc::new(smol::Executor::new());
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings { state_dir: directory.path().to_owned() };
-    let agent = Arc::new(Agent::new(&settings, Box::new(Nothing), executor.clone()));
+    let agent = Arc::new(Agent::new(&settings, Box::new(Nothing), &executor));
     let cx = Context { agent, caller: Caller::Channel(Arc::from("test")), limits: Arc::default() };
     smol::block_on(executor.run(test(&cx)));
 }

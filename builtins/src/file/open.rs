@@ -28,6 +28,7 @@ pub(crate) struct Args {
 impl Command for GuestFileOpen {
     const NAME: &'static str = "guest-file-open";
     const AUDITED: &'static [&'static str] = &["path", "mode"];
+    const RESULT_AUDITED: bool = true;
     type Args = Args;
     type Return = i64;
 

@@ -257,7 +257,7 @@ mod tests {
 
     fn context() -> Context {
         let settings = Settings { state_dir: "/nonexistent".into() };
-        let agent = Agent::new(&settings, Box::new(Nothing), Arc::new(smol::Executor::new()));
+        let agent = Agent::new(&settings, Box::new(Nothing), &Arc::new(smol::Executor::new()));
         Context { agent: Arc::new(agent), caller: Caller::Channel("test".into()), limits: Arc::default() }
     }
 

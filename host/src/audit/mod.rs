@@ -1,7 +1,7 @@
 //! The audit: one line of JSON for each request and for each message that is none, whatever became of it.
 //!
 //! It says who asked for what and how that ended, and nothing that others must not know: of arguments the names that the command has,
-//! values where the command says that they are safe, never the text of an error, never a result. Whoever takes the lines is not waited
+//! values where the command says that they are safe, never the text of an error; of results only a handle or a pid that later requests name. Whoever takes the lines is not waited
 //! for; lines that were lost are counted in one of their own, `{"time": …, "lost": N}`.
 
 mod arguments;
@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use tracing::Level;
 use waga_builtins::qapi::{Arguments, spell};
-use waga_builtins::{Caller, ErrorClass};
+use waga_builtins::{Caller, ErrorClass, Reply};
 
 use crate::config;
 use crate::log::{self, Entry, Output};
@@ -22,6 +22,8 @@ use arguments::Described;
 const LARGE: usize = 256 << 10;
 /// Most bytes of a command's name.
 const NAME: usize = 64;
+/// Most bytes of a result.
+const RESULT: usize = 128;
 /// Most bytes of a line, so that a pipe takes it whole or not at all. Values make way.
 const LONGEST: usize = 4000;
 
@@ -94,12 +96,12 @@ impl Outcome {
 }
 
 impl Audit {
-    /// Opens where lines go.
+    /// Opens where lines go. `leaves`: the agent is going to leave its standard error.
     ///
     /// # Errors
     /// The audit file cannot be opened.
-    pub fn start(config: &config::Audit) -> io::Result<Self> {
-        Ok(Self { output: log::audit(config)? })
+    pub fn start(config: &config::Audit, leaves: bool) -> io::Result<Self> {
+        Ok(Self { output: log::audit(config, leaves)? })
     }
 
     #[cfg(test)]
@@ -121,6 +123,8 @@ struct Open<'a> {
     started: Instant,
     command: Option<String>,
     described: Option<Described>,
+    /// What was returned, as it goes out.
+    result: Option<Vec<u8>>,
     outcome: Outcome,
 }
 
@@ -134,6 +138,7 @@ impl<'a> Line<'a> {
             started: Instant::now(),
             command: None,
             described: None,
+            result: None,
             outcome: Outcome::Abandoned,
         }))
     }
@@ -163,6 +168,13 @@ impl<'a> Line<'a> {
         };
         open.described = Some(described);
         arguments
+    }
+
+    /// Takes down what a command returned that may be written down.
+    pub(crate) fn returned(&mut self, reply: &Reply) {
+        if let (Some(open), Reply::Value(value)) = (&mut self.0, reply) {
+            open.result = Some(value.clone()).filter(|value| value.len() <= RESULT);
+        }
     }
 
     /// The result is known.
@@ -202,6 +214,9 @@ impl Open<'_> {
             described.add(values, &mut add);
         }
         add("outcome", &json(self.outcome.as_str()));
+        if let Some(result) = &self.result {
+            add("result", &String::from_utf8_lossy(result));
+        }
         if let Some(by) = self.outcome.by() {
             add("by", &json(by));
         }

@@ -73,7 +73,7 @@ impl Listener {
                 }
                 drop(place);
             };
-            house.executor.spawn(client).detach();
+            house.spawn(client);
         }
     }
 }

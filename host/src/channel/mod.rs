@@ -15,7 +15,7 @@ mod virtio_serial;
 mod vsock;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use smol::{Executor, Timer};
@@ -23,6 +23,7 @@ use waga_builtins::{Caller, os_text};
 
 use crate::config::{Channel, Endpoint};
 use crate::dispatch::Dispatcher;
+use crate::log::LIFE;
 use crate::wire::budget::Budget;
 use conversation::converse;
 pub use inherited::{Passed, passed};
@@ -41,10 +42,19 @@ pub struct House {
     pub dispatcher: Arc<Dispatcher>,
     /// Bounds what is unfinished.
     pub budget: Arc<Budget>,
-    /// Runs the tasks.
-    pub executor: Arc<Executor<'static>>,
+    /// Runs the tasks, which end with it.
+    pub executor: Weak<Executor<'static>>,
     /// Takes the end of a channel that should have none.
     pub failed: smol::channel::Sender<io::Error>,
+}
+
+impl House {
+    /// Runs a task beside the others; not at all once the agent ends.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(executor) = self.executor.upgrade() {
+            executor.spawn(task).detach();
+        }
+    }
 }
 
 /// Opens the channels and serves them from then on; returns how many there are. Sockets that the service manager passed, if there are
@@ -85,7 +95,13 @@ enum Open {
 impl Open {
     fn new(endpoint: &Endpoint) -> io::Result<Self> {
         Ok(match endpoint {
-            Endpoint::VirtioSerial(path) => Self::Port(virtio_serial::Port::open(path)?),
+            Endpoint::VirtioSerial(path) => Self::Port(virtio_serial::Port::open(path).map_err(|error| {
+                let text = "No such file or directory: has the machine a virtio-serial port of this name?";
+                match error.kind() {
+                    io::ErrorKind::NotFound => io::Error::new(error.kind(), text),
+                    _ => error,
+                }
+            })?),
             Endpoint::IsaSerial(path) => Self::Line(isa_serial::open(path)?),
             Endpoint::Unix(path, access) => Self::Listener(unix::listen_at(path, *access)?),
             Endpoint::Vsock { cid, port } => Self::Listener(vsock::listen_at(*cid, *port)?),
@@ -120,7 +136,7 @@ impl Served {
             Err(_) => {}
             Ok(_) => tracing::debug!(channel = %self.name, "serving {}", self.place),
         }
-        house.executor.spawn(self.keep(opened, house.clone())).detach();
+        house.spawn(self.keep(opened, house.clone()));
         Ok(())
     }
 
@@ -134,7 +150,7 @@ impl Served {
             let error = match opened {
                 Ok(open) => {
                     if attempts.0 > 0 {
-                        tracing::info!(channel = %self.name, "{} is open again", self.place);
+                        tracing::info!(target: LIFE, channel = %self.name, "{} is open again", self.place);
                     }
                     open.serve(&caller, &house).await
                 }

@@ -1,11 +1,12 @@
 //! Making a unix socket: not taken away from who listens there, and never reachable for more than may use it.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, chmod, chownat, fchmod, open};
+use rustix::event::{Timespec, poll};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, chmod, chownat, fchmod, flock, open};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
@@ -15,6 +16,10 @@ use waga_builtins::os_text;
 use super::listener::{BACKLOG, Listener};
 use crate::config::Access;
 
+/// How often the lock of a folder is asked for, and the pause in between: a second in all.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+
 /// Makes the socket and listens. A socket that nobody listens on any more is replaced, as qemu-ga does.
 ///
 /// Differs from qemu-ga: that takes the path from whoever listens there, and removes what is no socket.
@@ -22,6 +27,7 @@ use crate::config::Access;
 /// # Errors
 /// Someone listens there; the path is not a socket; the folder is not writable; the socket cannot be given to whom it should belong.
 pub(super) fn listen_at(path: &Path, access: Access) -> io::Result<Listener> {
+    let _alone = alone(path);
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "exists and is not a socket"));
@@ -47,6 +53,26 @@ pub(super) fn listen_at(path: &Path, access: Access) -> io::Result<Listener> {
     }
     listen(&socket, BACKLOG)?;
     Listener::new(socket)
+}
+
+/// Keeps other agents from making a socket in the same folder until it is dropped. Two that find the same old socket at once would both
+/// replace it, and one of them would listen where nobody can connect.
+///
+/// `None` if that lock is not to be had: someone has it for long, or the filesystem has none. Then the risk is taken.
+fn alone(path: &Path) -> Option<OwnedFd> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = open(folder, flags, Mode::empty()).ok()?;
+    for _ in 0..ATTEMPTS {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => return None,
+        }
+        // No descriptors: only the time passes.
+        let _ = poll(&mut [], Some(&PAUSE));
+    }
+    None
 }
 
 /// Whether a program still has this socket; a full backlog and another type of socket say so too.
@@ -129,6 +155,36 @@ mod tests {
         let error = listen_at(&path, Access { mode: Some(0o600), owner: Some(0), group: None }).unwrap_err();
         assert!(error.to_string().starts_with("cannot give the socket to user 0: "), "{error}");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_many_that_start_at_once_one_gets_the_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        for round in 0..200 {
+            // What the round before left is nobody's any more.
+            let start = std::sync::Barrier::new(4);
+            let begin = || {
+                start.wait();
+                listen_at(&path, Access::default())
+            };
+            let results = std::thread::scope(|scope| {
+                let started = [(); 4].map(|()| scope.spawn(begin));
+                started.map(|thread| thread.join().unwrap())
+            });
+            let errors: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+            assert_eq!(errors.len(), 3, "round {round}: {errors:?}");
+            assert!(errors.iter().all(|error| error.kind() == ErrorKind::AddrInUse), "{errors:?}");
+            assert!(UnixStream::connect(&path).is_ok(), "round {round}: the one that listens is not found");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_someone_else_keeps_locked_is_no_hindrance() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = std::fs::File::open(dir.path()).unwrap();
+        flock(&folder, FlockOperation::LockShared).unwrap();
+        listen_at(&dir.path().join("sock"), Access::default()).unwrap();
     }
 
     #[test]

@@ -22,17 +22,22 @@ use line::Text;
 pub(crate) use output::{Entry, Kind, Output};
 use writer::Writer;
 
+/// The target of events that tell of the agent's own life and stand in every log: without them, the last word of a quiet one would be that
+/// a channel failed, when it has long been open again.
+pub(crate) const LIFE: &str = "waga::life";
+
 /// The files of the log and of the audit, and their thread.
 static FILES: Writer = Writer::new();
 
-/// Starts logging: errors only, or everything.
+/// Starts logging: errors and [`LIFE`] only, or everything.
 ///
-/// Lines of files wait for a thread that the first of them starts, so a daemon that forks does so before anything is logged.
+/// Lines of files wait for a thread that the first of them starts, so a daemon that forks does so before anything is logged. `leaves`: it
+/// is going to the background, and will leave its standard error.
 ///
 /// # Errors
 /// The log file cannot be opened. A journal or syslog that is not there is none: it may come.
-pub(crate) fn start(config: &config::Log) -> io::Result<()> {
-    let output = Output::open(&config.target, Kind::Log, &FILES)?;
+pub(crate) fn start(config: &config::Log, leaves: bool) -> io::Result<()> {
+    let output = Output::open(&config.target, Kind::Log, &FILES, leaves)?;
     let log = Log { output, most: if config.verbose { Level::TRACE } else { Level::ERROR } };
     tracing::subscriber::set_global_default(log).map_err(io::Error::other)?;
     // Rust's own would tell everything, and wait for whoever reads standard error.
@@ -49,12 +54,12 @@ fn harmless(payload: &(dyn Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("(not told: it may quote an argument)")
 }
 
-/// Opens what takes audit lines.
+/// Opens what takes audit lines; `leaves` as with [`start`].
 ///
 /// # Errors
 /// The audit file cannot be opened.
-pub(crate) fn audit(config: &config::Audit) -> io::Result<Output> {
-    Output::open(&config.target, Kind::Audit, &FILES)
+pub(crate) fn audit(config: &config::Audit, leaves: bool) -> io::Result<Output> {
+    Output::open(&config.target, Kind::Audit, &FILES, leaves)
 }
 
 /// Opens log and audit files anew by their paths, for whoever rotates them. Returns at once: the thread of the files does it.
@@ -93,11 +98,12 @@ struct Log {
 impl Subscriber for Log {
     /// Only our own events: what libraries trace of themselves is not for operators.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= self.most && metadata.target().starts_with("waga")
+        let told = *metadata.level() <= self.most || metadata.target() == LIFE;
+        told && metadata.target().starts_with("waga")
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::from_level(self.most))
+        Some(LevelFilter::from_level(self.most.max(Level::INFO)))
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -188,21 +188,27 @@ enum Sink {
 }
 
 impl Output {
-    /// Opens what a target names; a file is handed to `files`.
+    /// Opens what a target names; a file is handed to `files`. `leaves`: the agent is about to leave its standard error for `/dev/null`,
+    /// and whoever reads that is to see its end. (One that is a file has nobody who waits, and stays.)
     ///
     /// # Errors
     /// A file that cannot be opened, with its path.
-    pub(super) fn open(target: &Target, kind: Kind, files: &'static Writer) -> io::Result<Self> {
+    pub(super) fn open(
+        target: &Target,
+        kind: Kind,
+        files: &'static Writer,
+        leaves: bool,
+    ) -> io::Result<Self> {
         let sink = match target {
             Target::Auto if is_journal(std::env::var(JOURNAL_STREAM).ok().as_deref(), io::stderr()) => {
                 let mut journal = Socket::datagrams(JOURNAL);
                 // A container may have the variable and not the socket.
                 if journal.connect().is_err() {
-                    return Self::stderr(kind, files);
+                    return Self::stderr(kind, files, leaves);
                 }
                 Sink::Journal(journal)
             }
-            Target::Auto | Target::Stderr => return Self::stderr(kind, files),
+            Target::Auto | Target::Stderr => return Self::stderr(kind, files, leaves),
             Target::File(path) => return Self::file(path, kind, files),
             Target::Syslog => Sink::Syslog(Socket::either(SYSLOG)),
             Target::Journal => Sink::Journal(Socket::datagrams(JOURNAL)),
@@ -222,12 +228,13 @@ impl Output {
         Ok(Self { kind, way: Way::File(files, files.add(file, Some(path.to_owned()), kind)) })
     }
 
-    fn stderr(kind: Kind, files: &'static Writer) -> io::Result<Self> {
+    fn stderr(kind: Kind, files: &'static Writer, leaves: bool) -> io::Result<Self> {
         let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         if file.metadata()?.is_file() {
             return Ok(Self { kind, way: Way::File(files, files.add(file, None, kind)) });
         }
-        Ok(Self::direct(kind, Sink::Stream(Stream::over(file))))
+        let stream = if leaves { Stream::standard() } else { Stream::over(file) };
+        Ok(Self::direct(kind, Sink::Stream(stream)))
     }
 
     /// Lines for a descriptor that is open already, and no file's.
@@ -288,8 +295,10 @@ fn is_journal(stream: Option<&str>, stderr: impl AsFd) -> bool {
 /// See [`super::say`]. A file takes it as it takes anything.
 pub(super) fn say(text: &str) {
     let stderr = io::stderr().as_fd().try_clone_to_owned();
+    // The want of a descriptor may be what is to be said.
+    let mut stream = stderr.map_or_else(|_| Stream::standard(), |fd| Stream::over(fd.into()));
     // Who does not read it has nobody to be told.
-    let _ = stderr.and_then(|fd| Stream::over(fd.into()).send(format!("{text}\n").as_bytes()));
+    let _ = stream.send(format!("{text}\n").as_bytes());
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! terminal is opened once more through `/proc`, for ourselves; where that is not to be had, `poll` says whether there is room.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, Stderr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,10 +22,27 @@ enum Way {
     Asked,
 }
 
+/// What a stream writes to.
+#[derive(Debug)]
+enum Target {
+    File(File),
+    /// Whatever descriptor 2 is at the time.
+    Standard(Stderr),
+}
+
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::File(file) => file.as_fd(),
+            Self::Standard(stderr) => stderr.as_fd(),
+        }
+    }
+}
+
 /// Where lines go.
 #[derive(Debug)]
 pub(super) struct Stream {
-    file: File,
+    target: Target,
     way: Way,
     /// It ends within a line.
     torn: bool,
@@ -35,13 +52,20 @@ impl Stream {
     /// Lines for whoever reads this.
     pub(super) fn over(file: File) -> Self {
         let is_socket = file.metadata().is_ok_and(|found| found.file_type().is_socket());
-        if is_socket {
-            return Self { file, way: Way::Socket, torn: false };
-        }
-        match Self::once_more(&file) {
-            Ok(own) => Self { file: own, way: Way::Own, torn: false },
-            Err(_) => Self { file, way: Way::Asked, torn: false },
-        }
+        let (file, way) = if is_socket {
+            (file, Way::Socket)
+        } else {
+            match Self::once_more(&file) {
+                Ok(own) => (own, Way::Own),
+                Err(_) => (file, Way::Asked),
+            }
+        };
+        Self { target: Target::File(file), way, torn: false }
+    }
+
+    /// Lines for standard error, whatever that is at the time: no other descriptor stays behind when it becomes something else.
+    pub(super) fn standard() -> Self {
+        Self { target: Target::Standard(io::stderr()), way: Way::Asked, torn: false }
     }
 
     fn once_more(file: &File) -> io::Result<File> {
@@ -84,17 +108,17 @@ impl Stream {
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.way {
-            Way::Own => (&self.file).write(bytes),
-            Way::Socket => Ok(send(&self.file, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
+            Way::Own => {}
+            Way::Socket => return Ok(send(&self.target, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
             Way::Asked => {
-                let mut polled = [PollFd::new(&self.file, PollFlags::OUT)];
+                let mut polled = [PollFd::new(&self.target, PollFlags::OUT)];
                 let now = Timespec { tv_sec: 0, tv_nsec: 0 };
                 if poll(&mut polled, Some(&now))? == 0 {
                     return Err(Errno::AGAIN.into());
                 }
-                (&self.file).write(bytes)
             }
         }
+        Ok(rustix::io::write(&self.target, bytes)?)
     }
 }
 
@@ -114,8 +138,11 @@ mod tests {
         for asked in [false, true] {
             let (mut reader, writer) = std::io::pipe().unwrap();
             let (ours, theirs) = (File::from(OwnedFd::from(writer.try_clone().unwrap())), writer);
-            let mut stream =
-                if asked { Stream { file: ours, way: Way::Asked, torn: false } } else { Stream::over(ours) };
+            let mut stream = if asked {
+                Stream { target: Target::File(ours), way: Way::Asked, torn: false }
+            } else {
+                Stream::over(ours)
+            };
             assert_eq!(matches!(stream.way, Way::Asked), asked);
             let line = [&[b'x'; 4094][..], b"\n"].concat();
             let mut taken = 0;

@@ -1,0 +1,120 @@
+//! Reading the configuration anew, at SIGHUP: policy changes in place, channels stay open, log files are opened again.
+//!
+//! Whatever is wrong with what is there now, what was in force stays in force.
+
+use std::sync::Arc;
+
+use crate::check;
+use crate::cli::{Cli, Name};
+use crate::config::{Config, ConfigError, Places};
+use crate::dispatch::Dispatcher;
+use crate::policy::Policy;
+use crate::registry::Registry;
+use crate::{log, service};
+
+/// Where the configuration comes from, each time it is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) cli: Cli,
+    pub(crate) places: Places,
+}
+
+impl Sources {
+    pub(crate) fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.cli, &self.places).map(|resolved| resolved.config)
+    }
+
+    /// Independent of the working folder.
+    pub(crate) fn make_absolute(&mut self) {
+        for path in self.cli.config.iter_mut().chain([&mut self.places.qemu_ga_conf]) {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute;
+            }
+        }
+    }
+}
+
+/// Opens log files anew, reads the configuration anew and puts its policy in force; tells the service manager before and after.
+pub(crate) async fn reload(
+    sources: &Sources,
+    running: &Config,
+    served: &[Arc<str>],
+    dispatcher: &Dispatcher,
+) {
+    log::reopen();
+    service::reloading().await;
+    let status = match replace(sources, running, served, dispatcher).await {
+        Ok(()) => "serving",
+        Err(reason) => {
+            tracing::error!("not reloaded: {reason}; the configuration stays as it was");
+            "serving; the last reload failed, the log says why"
+        }
+    };
+    service::ready(status).await;
+}
+
+/// Puts the policy that is written down now in force; else why not.
+async fn replace(
+    sources: &Sources,
+    running: &Config,
+    served: &[Arc<str>],
+    dispatcher: &Dispatcher,
+) -> Result<(), String> {
+    if dispatcher.agent().freeze.is_frozen() {
+        // Reading a file may wait for a frozen filesystem.
+        return Err("filesystems are frozen".into());
+    }
+    let again = sources.clone();
+    let mut config = smol::unblock(move || again.load()).await.map_err(|error| error.to_string())?;
+    if let Some(name) = lost(&config, running, served, dispatcher) {
+        return Err(format!("the channel '{name}' is served until a restart, and its rules would be lost"));
+    }
+    if running.daemonize {
+        config.make_absolute();
+    }
+    let restart = [
+        ("[[channel]]", config.channels != running.channels),
+        ("[log]", config.log != running.log),
+        ("[audit]", config.audit != running.audit),
+        ("[state]", config.state_dir != running.state_dir),
+        ("[daemon]", (config.daemonize, &config.pid_file) != (running.daemonize, &running.pid_file)),
+    ];
+    for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
+        tracing::error!(table, "changed, which takes a restart");
+    }
+    warn(&config.policy, &config, served);
+    dispatcher.set_policy(config.policy);
+    tracing::info!(target: log::LIFE, "reloaded");
+    waga_builtins::release_code();
+    Ok(())
+}
+
+/// Channels that are served until the restart, but are no longer configured: no table can speak of them any more, so their rules would go.
+fn lost<'a>(
+    config: &Config,
+    running: &'a Config,
+    served: &[Arc<str>],
+    dispatcher: &Dispatcher,
+) -> Option<&'a str> {
+    let named = |config: &Config, name: &str| config.channels.iter().any(|channel| &*channel.name == name);
+    let lost = |name: &&str| {
+        let is_served = served.iter().any(|it| **it == **name);
+        is_served
+            && dispatcher.has_rules_for(name)
+            && !named(config, name)
+            && config.policy.channel(name).is_none()
+    };
+    running.channels.iter().map(|channel| &*channel.name).find(lost)
+}
+
+/// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
+pub(crate) fn warn(policy: &Policy, config: &Config, served: &[Arc<str>]) {
+    let is_served = |name: &str| served.iter().any(|it| **it == *name);
+    let warnings = check::warnings(policy, &Registry::builtins(), is_served);
+    for warning in config.doubts.iter().chain(&warnings) {
+        match config.name {
+            Name::Waga => tracing::error!("{warning}"),
+            Name::QemuGa => tracing::warn!("{warning}"),
+        }
+    }
+}
