@@ -6,12 +6,13 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use smol::channel::Receiver;
 use smol::future::FutureExt;
-use smol::{Async, Executor};
+use smol::{Async, Executor, Timer};
 use waga_builtins::Settings;
 
 use crate::audit::Audit;
@@ -23,6 +24,9 @@ use crate::dispatch::Dispatcher;
 use crate::registry::Registry;
 use crate::reload::{self, Sources};
 use crate::{log, service};
+
+/// How long after the start the code of the start is given back.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Is the agent until a signal ends it; the program's exit code.
 ///
@@ -85,16 +89,20 @@ fn serve(
     let channels = channel::open_all(&config.channels, passed, &house)?;
     started()?;
     let watchdog = executor.spawn(service::feed_watchdog());
+    let settling = executor.spawn(async {
+        // Not before the first requests, which often come at once: they would wait for what is given back.
+        Timer::after(SETTLED).await;
+        waga_builtins::release_code();
+    });
     let attend = async |hangups: Receiver<()>| {
         service::ready("serving").await;
-        waga_builtins::release_code();
         while hangups.recv().await.is_ok() {
             reload::reload(&sources, &config, &served, &dispatcher).await;
         }
     };
     let end = until_end(async || signals.next().await, attend).or(deaf(&failures, channels));
     let ended = smol::block_on(executor.run(end));
-    drop(watchdog);
+    drop((watchdog, settling));
     service::stopping();
     dispatcher.agent().close();
     // What is under way is dropped here: then the audit tells of it.

@@ -1,5 +1,7 @@
 //! Rows of memory: idle, at the peak of one huge reply, and after so many requests that a leak would show.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
@@ -8,11 +10,19 @@ use super::table::{Line, Target, Unit};
 use super::wire::{Wire, request};
 use super::{MIB, Setting, Setup, files, median};
 
+/// What an agent is left alone for before it counts as idle: waga gives back the code that started it after a second.
+const SETTLED: Duration = Duration::from_millis(1500);
+
 pub(super) fn idle(setup: &Setup, name: &str, setting: Setting) -> Result<Vec<Line>> {
     let mut samples = [const { Vec::new() }; 4];
-    for _ in 0..setup.options.rounds {
+    // It hardly varies.
+    for _ in 0..setup.options.rounds.min(5) {
         // Both have answered one ping when they count as started.
-        let (reference, waga) = (setup.reference.start()?, setup.waga(setting).start()?);
+        let (mut reference, mut waga) = (setup.reference.start()?, setup.waga(setting).start()?);
+        std::thread::sleep(SETTLED);
+        // What a host's heartbeat needs is resident, too.
+        reference.wire.round_trip(PING)?;
+        waga.wire.round_trip(PING)?;
         let sizes = [reference.resident()?, waga.resident()?, reference.anonymous()?, waga.anonymous()?];
         for (samples, size) in samples.iter_mut().zip(sizes) {
             samples.push(size);
@@ -81,6 +91,7 @@ pub(super) fn growth(setup: &Setup, name: &str) -> Result<Vec<Line>> {
 
 fn grow(setup: &Setup, candidate: &Candidate, requests: usize) -> Result<Grown> {
     let mut agent = candidate.start()?;
+    std::thread::sleep(SETTLED);
     let start = agent.resident()?;
     let descriptors = agent.descriptors()?;
     let mut mixture = Mixture { sent: 0, step: 0, open: open_source(setup) };
