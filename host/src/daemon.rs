@@ -93,6 +93,7 @@ fn serve(
         // Not before the first requests, which often come at once: they would wait for what is given back.
         Timer::after(SETTLED).await;
         waga_builtins::release_code();
+        tracing::debug!("settled");
     });
     let attend = async |hangups: Receiver<()>| {
         service::ready("serving").await;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use waga_tests::vm::{Guest, note};
+use waga_tests::client::PATIENCE;
+use waga_tests::vm::{Guest, await_until, note};
 
 use crate::{another_agent, image, in_guest, only_waga, step};
 
@@ -45,6 +46,10 @@ fn idle_agent_uses_nothing() -> Result<()> {
 
 pub(crate) fn rests(guest: &Guest, when: &str) -> Result<()> {
     if another_agent().is_none() {
+        // The last that it does of its own accord, a second after its start.
+        await_until("the agent's word that it has settled", PATIENCE, || {
+            Ok(guest.console().contains("debug: settled").then_some(()))
+        })?;
         guest.await_idle_agent()?;
     }
     let before = usage(guest)?;
