@@ -23,6 +23,7 @@ mod file_state;
 mod grammar;
 mod info;
 mod inherited;
+mod journal;
 mod limits;
 mod limits_of_policy;
 mod logs;
