@@ -7,10 +7,10 @@ method = "virtio-serial"
 [[channel]]
 method = "unix-listen"
 path = "backup.sock"
-name = "backup"
 mode = "0600"
+retry-path = true
 [policy]
-block = ["guest-get-users", "guest-ssh-get-authorized-keys", "guest-set-user-password", "guest-suspend-disk", "guest-suspend-ram"]
+block = ["guest-get-users", "guest-ssh-get-authorized-keys", "guest-get-disks", "guest-get-memory-blocks", "guest-get-load"]
 [policy.exec]
 allow = [
     { program = "/usr/bin/uptime" },
@@ -21,9 +21,8 @@ allow = [
 [policy.file]
 read = ["/etc/os-release", "/var/log", "/srv/acme"]
 write = ["/srv/acme/in"]
-[policy.channel.backup]
+[policy.channel.unix-listen]
 allow = ["guest-sync", "guest-sync-delimited", "guest-ping", "guest-info", "guest-fsfreeze-status", "guest-get-fsinfo"]
-[policy.channel.virtio-serial]
 block = ["guest-get-diskstats"]
 [log]
 target = "stderr"
