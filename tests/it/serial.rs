@@ -49,6 +49,8 @@ fn requests_are_answered_over_a_line() {
         for number in 0..200 {
             assert_eq!(client.text().unwrap(), format!("{{\"return\": {}}}", number / 10));
         }
+        // Before the line is hung up, which is another end.
+        agent.stop();
     });
 }
 
@@ -75,11 +77,12 @@ fn every_byte_goes_through_as_it_is() {
         assert_eq!(over_line, over_socket, "byte {byte:#04x}");
         assert!(over_line.last().unwrap().contains(&0xff));
     }
+    agent.stop();
 }
 
 #[test]
 fn the_line_is_raw_and_its_speed_is_the_one_meant() {
-    let Some((_agent, pty, _client)) = waga_on_line(&[]) else { return };
+    let Some((agent, pty, _client)) = waga_on_line(&[]) else { return };
     let modes = pty.modes().unwrap();
     // qemu-ga adds its speed to the bits of 115200 and gets 4000000.
     assert_eq!(cfgetospeed(&modes), BaudRate::B38400);
@@ -89,6 +92,7 @@ fn the_line_is_raw_and_its_speed_is_the_one_meant() {
     let wanted = ControlFlags::CS8 | ControlFlags::CREAD | ControlFlags::CLOCAL;
     let others = ControlFlags::PARENB | ControlFlags::CSTOPB | ControlFlags::CRTSCTS | ControlFlags::HUPCL;
     assert_eq!(modes.control_flags & (wanted | others), wanted);
+    agent.stop();
 }
 
 #[test]
@@ -121,6 +125,7 @@ fn a_line_that_was_hung_up_is_opened_again() {
         assert_eq!(client.ask(&json!({"execute": "guest-ping"})).unwrap(), json!({"return": {}}));
     }
     agent.until("the old lines are closed", |agent| agent.descriptors() <= descriptors);
+    agent.stop();
 }
 
 #[test]
