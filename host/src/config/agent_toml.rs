@@ -201,21 +201,21 @@ impl Source<'_> {
         target: Option<Spanned<String>>,
         file: Option<Spanned<PathBuf>>,
     ) -> Result<Target, ConfigError> {
-        let kinds = [("auto", 0), ("stderr", 1), ("syslog", 2), ("journal", 3), ("file", 4)];
+        let kinds = ["auto", "stderr", "syslog", "journal", "file"].map(|kind| (kind, kind));
         let kind = target.as_ref().map(|target| self.word("target", target, &kinds)).transpose()?;
         match (kind, file) {
-            (None | Some(4), Some(file)) if file.get_ref().as_os_str().is_empty() => {
+            (None | Some("file"), Some(file)) if file.get_ref().as_os_str().is_empty() => {
                 Err(self.error(&file.span(), "a file needs a name"))
             }
-            (None | Some(4), Some(file)) => Ok(Target::File(file.into_inner())),
+            (None | Some("file"), Some(file)) => Ok(Target::File(file.into_inner())),
             (Some(_), Some(file)) => Err(self.error(&file.span(), "a file is for target = \"file\" only")),
-            (Some(4), None) => Err(self.error(
+            (Some("file"), None) => Err(self.error(
                 &target.map_or(0..0, |target| target.span()),
                 "target = \"file\" needs the key 'file'",
             )),
-            (Some(1), None) => Ok(Target::Stderr),
-            (Some(2), None) => Ok(Target::Syslog),
-            (Some(3), None) => Ok(Target::Journal),
+            (Some("stderr"), None) => Ok(Target::Stderr),
+            (Some("syslog"), None) => Ok(Target::Syslog),
+            (Some("journal"), None) => Ok(Target::Journal),
             (_, None) => Ok(Target::Auto),
         }
     }
@@ -250,15 +250,17 @@ impl Source<'_> {
             let span = table.span();
             limited_by.push(self.origin(&span, format!("[{section}.file]")));
             let FileTable { read, write } = table.into_inner();
-            // A fault is told where its path stands.
-            for path in read.iter().chain(&write) {
-                file::Places::new(slice::from_ref(path.get_ref()), &[])
-                    .map_err(|text| self.error(&path.span(), text))?;
-            }
-            let plain =
-                |paths: Vec<Spanned<String>>| paths.into_iter().map(Spanned::into_inner).collect::<Vec<_>>();
-            let places = file::Places::new(&plain(read), &plain(write));
-            limits.file.push(places.map_err(|text| self.error(&span, text))?);
+            let plain = |paths: &[Spanned<String>]| -> Vec<String> {
+                paths.iter().map(|path| path.get_ref().clone()).collect()
+            };
+            let places = file::Places::new(&plain(&read), &plain(&write)).map_err(|text| {
+                // A fault is told where its path stands: the first that is one by itself.
+                let is_fault =
+                    |path: &&Spanned<String>| file::Places::new(&plain(slice::from_ref(path)), &[]).is_err();
+                let place = read.iter().chain(&write).find(is_fault).map_or(span, Spanned::span);
+                self.error(&place, text)
+            });
+            limits.file.push(places?);
         }
         Ok(Rules {
             allow: allow.transpose()?.into_iter().collect(),
