@@ -53,7 +53,7 @@ impl HardwareClock {
 
     /// Sets it, to seconds since the epoch in UTC.
     pub(super) fn set(&self, seconds: i64) -> io::Result<()> {
-        rtc::set(&self.device, &time_of(self.zone.from_utc(seconds)))
+        rtc::set(&self.device, &time_of(self.zone.shown_at(seconds)))
     }
 
     /// Seconds since the epoch in UTC, told at the moment when that second begins: a hardware clock knows no parts of one.
@@ -65,7 +65,7 @@ impl HardwareClock {
             pause();
             let now = rtc::read(&self.device)?;
             if now != first {
-                return Ok(self.zone.to_utc(seconds_of(&now)));
+                return Ok(self.zone.meant_by(seconds_of(&now)));
             }
             if begun.elapsed() > TICK {
                 return Err(io::Error::other("it stands still"));
@@ -121,12 +121,13 @@ fn zone(root: &Path) -> Zone {
 }
 
 impl Zone {
-    fn from_utc(self, seconds: i64) -> i64 {
+    /// What a clock in this zone shows at a moment, as if it were UTC.
+    fn shown_at(self, seconds: i64) -> i64 {
         seconds + self.offset(seconds)
     }
 
-    /// In the hour that comes twice, one of the two.
-    fn to_utc(self, shown: i64) -> i64 {
+    /// The moment that it shows; in the hour that comes twice, one of the two.
+    fn meant_by(self, shown: i64) -> i64 {
         let near = shown - self.offset(shown);
         shown - self.offset(near)
     }
@@ -226,9 +227,9 @@ mod tests {
         #[test]
         fn local_time_comes_back(seconds in 0_i64..3_000_000_000) {
             // Where two hours look alike, one of them.
-            let back = Zone::Local.to_utc(Zone::Local.from_utc(seconds));
+            let back = Zone::Local.meant_by(Zone::Local.shown_at(seconds));
             prop_assert!((back - seconds).abs() <= 3600);
-            prop_assert_eq!(Zone::Utc.to_utc(Zone::Utc.from_utc(seconds)), seconds);
+            prop_assert_eq!(Zone::Utc.meant_by(Zone::Utc.shown_at(seconds)), seconds);
         }
     }
 
