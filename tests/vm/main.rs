@@ -7,10 +7,12 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait in wall time, and start programs as they are")]
 
 mod channels;
+mod clock;
 mod commands;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
+mod power;
 mod reconnect;
 
 use std::path::PathBuf;

@@ -52,6 +52,7 @@ pub struct Image {
     files: BTreeMap<String, (u32, Vec<u8>)>,
     disks: Vec<Disk>,
     serial: bool,
+    reboots: bool,
 }
 
 /// An image made real: what a virtual machine is started with.
@@ -61,6 +62,7 @@ pub(super) struct Medium {
     pub(super) initrd: PathBuf,
     pub(super) disks: Vec<PathBuf>,
     pub(super) serial: bool,
+    pub(super) reboots: bool,
 }
 
 impl Medium {
@@ -85,6 +87,7 @@ impl Image {
             files: BTreeMap::new(),
             disks: Vec::new(),
             serial: false,
+            reboots: false,
         }
     }
 
@@ -100,6 +103,13 @@ impl Image {
     #[must_use]
     pub fn serial(mut self) -> Self {
         self.serial = true;
+        self
+    }
+
+    /// Lets the machine start anew when the guest says so, or the host; otherwise that ends it.
+    #[must_use]
+    pub fn reboots(mut self) -> Self {
+        self.reboots = true;
         self
     }
 
@@ -145,7 +155,7 @@ impl Image {
             }
             disks.push(path);
         }
-        Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks, serial: self.serial })
+        Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks, serial: self.serial, reboots: self.reboots })
     }
 
     fn initramfs(&self, kernel: &Kernel) -> Result<Vec<u8>> {
