@@ -95,16 +95,19 @@ pub enum Work {
     Arguments,
     /// Asking mounted filesystems about themselves, which hangs when the device does.
     Mounts,
+    /// Letting filesystems give back what they do not use, which takes minutes.
+    Trim,
 }
 
 /// How many threads each kind of work may hold at once. They come when needed; that many only when that much hangs.
-const BOUNDS: [(Work, usize); 6] = [
+const BOUNDS: [(Work, usize); 7] = [
     (Work::Inspect, 16),
     (Work::Files, 64),
     (Work::Spawn, 32),
     (Work::Names, 8),
     (Work::Arguments, 4),
     (Work::Mounts, 16),
+    (Work::Trim, 4),
 ];
 
 /// How long a request waits for what other requests hold, a thread or an open file, before it is refused.
@@ -118,6 +121,8 @@ pub struct Agent {
     pub execs: exec::Execs,
     /// Questions to mounted filesystems that are still unanswered.
     pub probes: storage::Probes,
+    /// The devices that are being trimmed.
+    pub trims: storage::Trims,
     /// The frozen state.
     pub freeze: Freeze,
     catalogue: Box<dyn Catalogue>,
@@ -142,6 +147,7 @@ impl Agent {
             files: file::Files::new(&settings.state_dir),
             execs: exec::Execs::new(),
             probes: storage::Probes::default(),
+            trims: storage::Trims::default(),
             freeze: Freeze::default(),
             catalogue,
             executor: Arc::downgrade(executor),
@@ -216,6 +222,20 @@ impl Context {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         Self::run(self.bound(kind).try_acquire_arc(), work).await
+    }
+
+    /// As [`Self::blocking`], but waits for a thread as long as it takes: for work that is known to take long, under a limit of the
+    /// caller's.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub async fn blocking_in_turn<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let permit = self.bound(kind).acquire_arc().await;
+        Self::run(Some(permit), work).await
     }
 
     fn bound(&self, kind: Work) -> &Arc<Semaphore> {

@@ -1,11 +1,28 @@
-//! A made-up system for tests: devices below a temporary folder, linked as sysfs links them.
+//! A made-up system for tests: devices below a temporary folder, linked as sysfs links them; and an agent without commands.
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::block::Tree;
+use crate::context::{Agent, Caller, Catalogue, CommandInfo, Context, Settings};
+
+struct Nothing;
+
+impl Catalogue for Nothing {
+    fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
+        Vec::new()
+    }
+}
+
+/// What a command is given.
+pub(super) fn context() -> Context {
+    let settings = Settings { state_dir: "/nonexistent".into() };
+    let agent = Agent::new(&settings, Box::new(Nothing), &Arc::new(smol::Executor::new()));
+    Context { agent: Arc::new(agent), caller: Caller::Channel("test".into()), limits: Arc::default() }
+}
 
 /// The folder, gone when dropped.
 pub(super) struct MadeUp(TempDir);
