@@ -97,10 +97,12 @@ pub enum Work {
     Mounts,
     /// Letting filesystems give back what they do not use, which takes minutes.
     Trim,
+    /// Changing the system's own state: clock, processors, memory, sleep.
+    Change,
 }
 
 /// How many threads each kind of work may hold at once. They come when needed; that many only when that much hangs.
-const BOUNDS: [(Work, usize); 7] = [
+const BOUNDS: [(Work, usize); 8] = [
     (Work::Inspect, 16),
     (Work::Files, 64),
     (Work::Spawn, 32),
@@ -108,6 +110,7 @@ const BOUNDS: [(Work, usize); 7] = [
     (Work::Arguments, 4),
     (Work::Mounts, 16),
     (Work::Trim, 4),
+    (Work::Change, 4),
 ];
 
 /// How long a request waits for what other requests hold, a thread or an open file, before it is refused.
@@ -264,4 +267,18 @@ pub(crate) async fn in_time<T>(wait: impl Future<Output = T>) -> Option<T> {
         None
     };
     or(async { Some(wait.await) }, limit).await
+}
+
+/// An agent for tests, and the executor that runs what it starts.
+#[cfg(test)]
+pub(crate) fn test_agent() -> (Arc<Agent>, Arc<Executor<'static>>) {
+    struct Nothing;
+    impl Catalogue for Nothing {
+        fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
+            Vec::new()
+        }
+    }
+    let executor = Arc::new(Executor::new());
+    let settings = Settings { state_dir: "/nonexistent".into() };
+    (Arc::new(Agent::new(&settings, Box::new(Nothing), &executor)), executor)
 }

@@ -10,6 +10,7 @@ mod error;
 pub mod exec;
 pub mod file;
 mod fsfreeze;
+mod helper;
 mod limits;
 mod memory;
 mod network;

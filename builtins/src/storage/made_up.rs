@@ -7,21 +7,11 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::block::Tree;
-use crate::context::{Agent, Caller, Catalogue, CommandInfo, Context, Settings};
-
-struct Nothing;
-
-impl Catalogue for Nothing {
-    fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
-        Vec::new()
-    }
-}
+use crate::context::{Caller, Context, test_agent};
 
 /// What a command is given.
 pub(super) fn context() -> Context {
-    let settings = Settings { state_dir: "/nonexistent".into() };
-    let agent = Agent::new(&settings, Box::new(Nothing), &Arc::new(smol::Executor::new()));
-    Context { agent: Arc::new(agent), caller: Caller::Channel("test".into()), limits: Arc::default() }
+    Context { agent: test_agent().0, caller: Caller::Channel("test".into()), limits: Arc::default() }
 }
 
 /// The folder, gone when dropped.
