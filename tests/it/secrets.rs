@@ -74,6 +74,8 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         "guest-ssh-add-authorized-keys" | "guest-ssh-remove-authorized-keys" => {
             vec![json!({"username": "nonexistent-user", "keys": [plain("ssh-ed25519 "), ENCODED]})]
         }
+        // What is trimmed are filesystems of this machine, so it is refused.
+        "guest-fstrim" => vec![json!({"minimum": {"x": PLAIN}})],
         _ => return None,
     })
 }

@@ -327,6 +327,7 @@ fn check_of_everything() {
             guest-get-disks                 on   by default
             guest-get-fsinfo                on   by default
             guest-get-diskstats             on   by default
+            guest-fstrim                    on   by default
             guest-get-memory-blocks         on   by default
             guest-get-memory-block-info     on   by default
             guest-exec-status               on   by default
@@ -361,6 +362,7 @@ fn check_of_everything() {
             guest-get-disks                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-fsinfo                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-diskstats             off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fstrim                    off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-memory-blocks         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-memory-block-info     off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-exec-status               off  not listed in agent.toml:13:9: [policy.channel.backup] allow

@@ -44,7 +44,8 @@ fn a_freeze_holds_writers_and_a_thaw_lets_them_go_on() -> Result<()> {
 /// The writer does not get on.
 fn stands(guest: &Guest) -> Result<()> {
     // What it was about before the freeze may still have been told.
-    let (status, said) = guest.shell_status("sleep 0.3; a=$(cat /run/writer); sleep 0.5; [ $a = $(cat /run/writer) ]")?;
+    let (status, said) =
+        guest.shell_status("sleep 0.3; a=$(cat /run/writer); sleep 0.5; [ $a = $(cat /run/writer) ]")?;
     ensure!(status == 0, "it goes on: {}", String::from_utf8_lossy(&said));
     Ok(())
 }
@@ -66,7 +67,14 @@ fn enabled_while_frozen(agent: &mut Client) -> Result<()> {
         .filter(|name| name.starts_with("guest-"))
         .collect();
     on.sort_unstable();
-    let six = ["guest-fsfreeze-status", "guest-fsfreeze-thaw", "guest-info", "guest-ping", "guest-sync", "guest-sync-delimited"];
+    let six = [
+        "guest-fsfreeze-status",
+        "guest-fsfreeze-thaw",
+        "guest-info",
+        "guest-ping",
+        "guest-sync",
+        "guest-sync-delimited",
+    ];
     ensure!(on == six, "{on:?}");
     let reply = agent.ask(&json!({"execute": "guest-fsfreeze-freeze"}))?;
     ensure!(reply["error"]["class"] == "CommandNotFound", "{reply}");

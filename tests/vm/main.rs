@@ -13,6 +13,8 @@ mod hung_filesystem;
 mod idle;
 mod libvirt;
 mod reconnect;
+mod storage_fstrim;
+mod storage_kinds;
 
 use std::path::PathBuf;
 

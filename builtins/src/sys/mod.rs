@@ -2,6 +2,7 @@
 
 pub mod allocator;
 pub(crate) mod code;
+pub(crate) mod fitrim;
 pub(crate) mod fork;
 pub(crate) mod freeze;
 pub(crate) mod identity;
