@@ -1,0 +1,97 @@
+//! Commands that change processors, memory, passwords and keys, with requests that change nothing: refused, or with nothing to do.
+
+use crate::table::Table;
+
+/// A request of one command.
+fn ask(command: &str, arguments: &str) -> String {
+    format!(r#"{{"execute":"{command}","arguments":{arguments}}}"#)
+}
+
+/// The reply that is an error.
+fn error(desc: &str) -> String {
+    format!(r#"{{"error": {{"class": "GenericError", "desc": "{desc}"}}}}"#)
+}
+
+#[test]
+fn processors() {
+    let ask = |arguments: &str| ask("guest-set-vcpus", arguments);
+    let mut table = Table::new().ask(ask(r#"{"vcpus":[]}"#), r#"{"return": 0}"#);
+    for (arguments, desc) in [
+        ("{}", "Parameter 'vcpus' is missing"),
+        (r#"{"vcpus":{}}"#, "Invalid parameter type for 'vcpus', expected: array"),
+        (r#"{"vcpus":[1]}"#, "Invalid parameter type for 'vcpus[0]', expected: object"),
+        (r#"{"vcpus":[{"online":true}]}"#, "Parameter 'vcpus[0].logical-id' is missing"),
+        (r#"{"vcpus":[{"logical-id":99999}]}"#, "Parameter 'vcpus[0].online' is missing"),
+        (
+            r#"{"vcpus":[{"logical-id":"99999","online":true}]}"#,
+            "Invalid parameter type for 'vcpus[0].logical-id', expected: integer",
+        ),
+        (
+            r#"{"vcpus":[{"logical-id":9223372036854775808,"online":true}]}"#,
+            "Invalid parameter type for 'vcpus[0].logical-id', expected: integer",
+        ),
+        (
+            r#"{"vcpus":[{"logical-id":99999,"online":1}]}"#,
+            "Invalid parameter type for 'vcpus[0].online', expected: boolean",
+        ),
+        (
+            r#"{"vcpus":[{"logical-id":99999,"online":true,"can-offline":null}]}"#,
+            "Invalid parameter type for 'vcpus[0].can-offline', expected: boolean",
+        ),
+        (r#"{"vcpus":[{"logical-id":99999,"online":true,"x":1}]}"#, "Parameter 'vcpus[0].x' is unexpected"),
+        (r#"{"vcpus":[],"x":1}"#, "Parameter 'x' is unexpected"),
+    ] {
+        table = table.ask(ask(arguments), error(desc));
+    }
+    // Such processors there are not.
+    for id in ["99999", "-1", "9223372036854775807", "-9223372036854775808"] {
+        let desc = format!(r#"open(\"/sys/devices/system/cpu/cpu{id}/\"): No such file or directory"#);
+        let arguments = format!(r#"{{"vcpus":[{{"logical-id":{id},"online":true,"can-offline":true}}]}}"#);
+        table = table.ask(ask(&arguments), error(&desc));
+    }
+    table.check();
+}
+
+#[test]
+fn memory_blocks() {
+    let ask = |arguments: &str| ask("guest-set-memory-blocks", arguments);
+    let mut table = Table::new().ask(ask(r#"{"mem-blks":[]}"#), r#"{"return": []}"#);
+    for (arguments, desc) in [
+        ("{}", "Parameter 'mem-blks' is missing"),
+        (r#"{"mem-blks":{}}"#, "Invalid parameter type for 'mem-blks', expected: array"),
+        (r#"{"mem-blks":[1]}"#, "Invalid parameter type for 'mem-blks[0]', expected: object"),
+        (r#"{"mem-blks":[{"online":true}]}"#, "Parameter 'mem-blks[0].phys-index' is missing"),
+        (r#"{"mem-blks":[{"phys-index":9999999}]}"#, "Parameter 'mem-blks[0].online' is missing"),
+        (
+            r#"{"mem-blks":[{"phys-index":"9999999","online":true}]}"#,
+            "Parameter 'mem-blks[0].phys-index' expects uint64",
+        ),
+        (
+            r#"{"mem-blks":[{"phys-index":18446744073709551616,"online":true}]}"#,
+            "Parameter 'mem-blks[0].phys-index' expects uint64",
+        ),
+        (
+            r#"{"mem-blks":[{"phys-index":9999999,"online":"yes"}]}"#,
+            "Invalid parameter type for 'mem-blks[0].online', expected: boolean",
+        ),
+        (
+            r#"{"mem-blks":[{"phys-index":9999999,"online":true,"x":1}]}"#,
+            "Parameter 'mem-blks[0].x' is unexpected",
+        ),
+        (r#"{"mem-blks":[],"x":1}"#, "Parameter 'x' is unexpected"),
+    ] {
+        table = table.ask(ask(arguments), error(desc));
+    }
+    // Such blocks there are not; a negative number is one of two's complement.
+    for (id, told) in [
+        ("9999999", "9999999"),
+        ("18446744073709551615", "18446744073709551615"),
+        ("-2", "18446744073709551614"),
+    ] {
+        let arguments = format!(r#"{{"mem-blks":[{{"phys-index":{id},"online":true}}]}}"#);
+        let expected =
+            format!(r#"{{"return": [{{"phys-index": {told}, "response": "not-found", "error-code": 2}}]}}"#);
+        table = table.ask(ask(&arguments), expected);
+    }
+    table.check();
+}
