@@ -121,9 +121,8 @@ fn switch_all(root: &Path, wanted: &[Wanted]) -> Result<usize> {
 /// Switches one processor, unless it is so already.
 fn switch(root: &Path, &Wanted { logical_id, online, .. }: &Wanted) -> Result<()> {
     let path = format!("{}/cpu{logical_id}/", root.display());
-    let failed = |step: &str, error| Error::io(format_args!("{step}(\"{path}/online\")"), error);
-    let folder =
-        Folder::open(Path::new(&path)).map_err(|error| Error::io(format_args!("open(\"{path}\")"), error))?;
+    let folder = Folder::open(Path::new(&path))
+        .map_err(|error| Error::io(format_args!("Could not open '{path}'"), error))?;
     match folder.attribute("online") {
         Ok(state) if flag(&state) == Some(online) => return Ok(()),
         Ok(_) => {}
@@ -132,9 +131,10 @@ fn switch(root: &Path, &Wanted { logical_id, online, .. }: &Wanted) -> Result<()
             let refused = || Error::generic(format!("logical processor #{logical_id} can't be offlined"));
             return online.then_some(()).ok_or_else(refused);
         }
-        Err(error) => return Err(failed("open", error)),
+        Err(error) => return Err(Error::io(format_args!("could not open {path}/online"), error)),
     }
-    folder.set("online", if online { "1" } else { "0" }).map_err(|error| failed("pwrite", error))?;
+    let set = folder.set("online", if online { "1" } else { "0" });
+    set.map_err(|error| Error::io(format_args!("pwrite(\"{path}/online\")"), error))?;
     tracing::info!(processor = logical_id, online, "switched");
     Ok(())
 }
@@ -294,10 +294,10 @@ mod tests {
         assert_eq!((&state("cpu1")[..1], &state("cpu2")[..1]), ("1", "1"), "none after the one that fails");
         for (id, expected) in [
             (0, "logical processor #0 can't be offlined"),
-            (9, "open(\"ROOT/cpu9/\"): No such file or directory"),
-            (-1, "open(\"ROOT/cpu-1/\"): No such file or directory"),
-            (i64::MIN, "open(\"ROOT/cpu-9223372036854775808/\"): No such file or directory"),
-            (3, "open(\"ROOT/cpu3//online\"): Is a directory"),
+            (9, "Could not open 'ROOT/cpu9/': No such file or directory"),
+            (-1, "Could not open 'ROOT/cpu-1/': No such file or directory"),
+            (i64::MIN, "Could not open 'ROOT/cpu-9223372036854775808/': No such file or directory"),
+            (3, "could not open ROOT/cpu3//online: Is a directory"),
         ] {
             assert_eq!(switch(&[(id, false), (1, false)]), Err(expected.to_owned()));
         }
