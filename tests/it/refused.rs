@@ -98,3 +98,64 @@ fn memory_blocks() {
     }
     table.check();
 }
+
+#[test]
+fn passwords() {
+    let ask = |arguments: &str| ask("guest-set-user-password", arguments);
+    let mut table = Table::new();
+    // "secret", "x\ny", "\n"
+    let (good, two_lines, line_feed) = ("c2VjcmV0", "eAp5", "Cg==");
+    for (username, password, desc) in [
+        ("nonexistent-user", two_lines, "forbidden characters in raw password"),
+        ("nonexistent-user", line_feed, "forbidden characters in raw password"),
+        ("nonexistent:user", two_lines, "forbidden characters in raw password"),
+        ("nonexistent:user", good, "forbidden characters in username"),
+        (r"nonexistent\nuser", good, "forbidden characters in username"),
+        (":", "", "forbidden characters in username"),
+        ("nonexistent:user", "c2Vj cmV0", "Base64 data contains invalid characters"),
+        ("nonexistent:user", "c2VjcmV0!", "Base64 data contains invalid characters"),
+        // In lines, as Proxmox sends it.
+        ("nonexistent:user", r"c2Vj\ncmV0\n", "forbidden characters in username"),
+    ] {
+        for crypted in [true, false] {
+            let arguments =
+                format!(r#"{{"username":"{username}","password":"{password}","crypted":{crypted}}}"#);
+            table = table.ask(ask(&arguments), error(desc));
+        }
+    }
+    for (arguments, desc) in [
+        ("{}", "Parameter 'username' is missing"),
+        (r#"{"username":"nonexistent-user","crypted":false}"#, "Parameter 'password' is missing"),
+        (r#"{"username":"nonexistent-user","password":"c2VjcmV0"}"#, "Parameter 'crypted' is missing"),
+        (
+            r#"{"username":1,"password":"c2VjcmV0","crypted":false}"#,
+            "Invalid parameter type for 'username', expected: string",
+        ),
+        (
+            r#"{"username":"nonexistent-user","password":["c2VjcmV0"],"crypted":false}"#,
+            "Invalid parameter type for 'password', expected: string",
+        ),
+        (
+            r#"{"username":"nonexistent-user","password":"c2VjcmV0","crypted":0}"#,
+            "Invalid parameter type for 'crypted', expected: boolean",
+        ),
+        (
+            r#"{"username":"nonexistent-user","password":"c2VjcmV0","crypted":false,"x":1}"#,
+            "Parameter 'x' is unexpected",
+        ),
+    ] {
+        table = table.ask(ask(arguments), error(desc));
+    }
+    // "x\0\n": the original stops looking at the NUL, and then asks for the user's password to be "x".
+    let arguments = r#"{"username":"nonexistent:user","password":"eAAK","crypted":true}"#;
+    let (expected, original) =
+        (error("forbidden characters in raw password"), error("forbidden characters in username"));
+    table = table.differs("cuts a password at a NUL", ask(arguments), expected, &[&original]);
+    // In the words of this machine's program.
+    for crypted in [true, false] {
+        let arguments =
+            format!(r#"{{"username":"nonexistent-user","password":"{good}","crypted":{crypted}}}"#);
+        table = table.ask(ask(&arguments), error("child process has failed to set user password…"));
+    }
+    table.check();
+}

@@ -332,6 +332,7 @@ fn check_of_everything() {
             guest-get-host-name             on   by default
             guest-get-osinfo                on   by default
             guest-get-users                 off  listed in agent.toml:9:10: [policy] block
+            guest-set-user-password         on   by default
             guest-ssh-get-authorized-keys   on   by default
 
             on channel backup
@@ -363,6 +364,7 @@ fn check_of_everything() {
             guest-exec                      on   listed in agent.toml:13:24: [policy.channel.backup] allow; limited by agent.toml:10:1: [policy.exec]
             guest-get-host-name             off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-osinfo                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-set-user-password         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-ssh-get-authorized-keys   off  not listed in agent.toml:13:9: [policy.channel.backup] allow
         "#]],
     );
