@@ -12,7 +12,7 @@ use smol::{Executor, Timer};
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::{exec, file, storage};
+use crate::{exec, file, ssh, storage};
 
 /// Who sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +121,8 @@ pub struct Agent {
     pub execs: exec::Execs,
     /// Questions to mounted filesystems that are still unanswered.
     pub probes: storage::Probes,
+    /// Whose ssh keys are being changed.
+    pub(crate) turns: ssh::Turns,
     /// The frozen state.
     pub freeze: Freeze,
     catalogue: Box<dyn Catalogue>,
@@ -145,6 +147,7 @@ impl Agent {
             files: file::Files::new(&settings.state_dir),
             execs: exec::Execs::new(),
             probes: storage::Probes::default(),
+            turns: ssh::Turns::default(),
             freeze: Freeze::default(),
             catalogue,
             executor: Arc::downgrade(executor),

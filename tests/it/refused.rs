@@ -159,3 +159,54 @@ fn passwords() {
     }
     table.check();
 }
+
+#[test]
+fn keys() {
+    let mut table = Table::new();
+    let key = r#""ssh-ed25519 AAAA me""#;
+    for command in ["guest-ssh-add-authorized-keys", "guest-ssh-remove-authorized-keys"] {
+        let ask = |arguments: &str| ask(command, arguments);
+        for (arguments, desc) in [
+            ("{}", "Parameter 'username' is missing"),
+            (r#"{"username":"nonexistent-user"}"#, "Parameter 'keys' is missing"),
+            (r#"{"username":1,"keys":[]}"#, "Invalid parameter type for 'username', expected: string"),
+            (
+                r#"{"username":"nonexistent-user","keys":"x"}"#,
+                "Invalid parameter type for 'keys', expected: array",
+            ),
+            (
+                r#"{"username":"nonexistent-user","keys":["x",1]}"#,
+                "Invalid parameter type for 'keys[1]', expected: string",
+            ),
+            (r#"{"username":"nonexistent-user","keys":[],"x":1}"#, "Parameter 'x' is unexpected"),
+            // Looked at before the user is.
+            (r##"{"username":"nonexistent-user","keys":["#x"]}"##, "invalid OpenSSH public key: '#x'"),
+            (r#"{"username":"nonexistent-user","keys":["x","a\nb"]}"#, r"invalid OpenSSH public key: 'a\nb'"),
+            (
+                r##"{"username":"nonexistent-user","keys":["","\n","#"]}"##,
+                r"invalid OpenSSH public key: '\n'",
+            ),
+        ] {
+            table = table.ask(ask(arguments), error(desc));
+        }
+        for user in ["nonexistent-user", "", "a:b", "../root"] {
+            for keys in ["", key, r#""", " # x", "any\r\tthing""#] {
+                let arguments = format!(r#"{{"username":"{user}","keys":[{keys}]}}"#);
+                table =
+                    table.ask(ask(&arguments), error(&format!("failed to lookup user '{user}': Success")));
+            }
+        }
+    }
+    let ask = |arguments: &str| ask("guest-ssh-add-authorized-keys", arguments);
+    let wrong = "Invalid parameter type for 'reset', expected: boolean";
+    table = table
+        .ask(ask(r#"{"username":"nonexistent-user","keys":[],"reset":0}"#), error(wrong))
+        .ask(ask(r#"{"username":"nonexistent-user","keys":[],"reset":null}"#), error(wrong))
+        .differs(
+            "takes a NUL for two bytes",
+            ask(r#"{"username":"nonexistent-user","keys":["a\u0000"]}"#),
+            error(r"invalid OpenSSH public key: 'a\u0000'"),
+            &[&error("failed to lookup user 'nonexistent-user': Success")],
+        );
+    table.check();
+}

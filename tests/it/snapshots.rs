@@ -334,6 +334,8 @@ fn check_of_everything() {
             guest-get-users                 off  listed in agent.toml:9:10: [policy] block
             guest-set-user-password         on   by default
             guest-ssh-get-authorized-keys   on   by default
+            guest-ssh-add-authorized-keys   on   by default
+            guest-ssh-remove-authorized-keyson   by default
 
             on channel backup
             guest-sync-delimited            off  not listed in agent.toml:13:9: [policy.channel.backup] allow
@@ -366,6 +368,8 @@ fn check_of_everything() {
             guest-get-osinfo                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-set-user-password         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-ssh-get-authorized-keys   off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-ssh-add-authorized-keys   off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-ssh-remove-authorized-keysoff  not listed in agent.toml:13:9: [policy.channel.backup] allow
         "#]],
     );
 }
