@@ -12,6 +12,7 @@ mod hung_filesystem;
 mod idle;
 mod libvirt;
 mod reconnect;
+mod systemd;
 
 use std::path::PathBuf;
 
