@@ -36,6 +36,7 @@ fn in_the_place_of_qemu_ga_and_back() -> Result<()> {
         let with_waga = step("waga serves", || answers(guest, "waga"))?;
         ensure!(with_waga == before, "qemu-ga said {before}, waga says {with_waga}");
         step("the unit", || unit(guest))?;
+        step("what others do to the name", || by_others(guest))?;
         step("reload", || reload(guest))?;
         step("killed", || killed(guest))?;
         step("a program outlives a restart", || restart(guest))?;
@@ -146,6 +147,16 @@ fn unit(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
+/// Tools that set up a guest enable it, and an upgrade of Debian's package ends with its script.
+fn by_others(guest: &Guest) -> Result<()> {
+    guest.shell("systemctl enable --now qemu-guest-agent && systemctl is-enabled qemu-guest-agent")?;
+    let agent = property(guest, "MainPID")?;
+    guest.shell("/var/lib/dpkg/info/qemu-guest-agent.postinst configure 1:7.0")?;
+    ensure!(property(guest, "MainPID")? != agent, "the upgrade restarts nothing");
+    answers(guest, "waga")?;
+    guest.shell("systemctl disable qemu-guest-agent").map(drop)
+}
+
 fn reload(guest: &Guest) -> Result<()> {
     let agent = property(guest, "MainPID")?;
     let mut host = guest.connect()?;
@@ -251,5 +262,12 @@ fn defaults(guest: &Guest) -> Result<()> {
         &["guest-exec", "guest-file-open", "guest-get-users"],
         &["guest-get-osinfo"],
     )?;
+    // As docs/replace-qemu-ga.md has it.
+    let told = guest.shell(&format!(
+        "xargs -0 -a /proc/{}/cmdline sh -c '\"$0\" check \"$@\"'",
+        property(guest, "MainPID")?
+    ))?;
+    let exec = told.lines().find(|line| line.starts_with("guest-exec ")).context("no guest-exec")?;
+    ensure!(exec.contains(" off "), "{exec}");
     guest.shell("rm -r /etc/sysconfig /etc/default/qemu-guest-agent").map(drop)
 }

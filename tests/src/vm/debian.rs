@@ -52,8 +52,11 @@ impl Debian {
             // With none, systemd takes the boot for the first one and sets up every unit anew.
             .file("/etc/machine-id", 0o644, "0123456789abcdef0123456789abcdef\n")
             .file("/etc/hostname", 0o644, "waga-debian\n");
-        // Nobody logs in, and nothing here has a timer that is worth the time of an emulated machine.
-        let idle = ["getty.target", "timers.target", "systemd-timesyncd.service"];
+        // What no test looks at and an emulated machine takes seconds for.
+        let debian =
+            debian.file("/etc/systemd/journald.conf.d/tests.conf", 0o644, "[Journal]\nStorage=volatile\n");
+        let idle =
+            ["getty.target", "timers.target", "systemd-timesyncd.service", "systemd-update-utmp.service"];
         idle.iter()
             .fold(debian, |debian, unit| debian.link(&format!("/etc/systemd/system/{unit}"), "/dev/null"))
             .link(wants, "../tests-shell.service")
