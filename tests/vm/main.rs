@@ -15,6 +15,7 @@ mod libvirt;
 mod reconnect;
 mod storage_fstrim;
 mod storage_kinds;
+mod systemd;
 
 use std::path::PathBuf;
 
