@@ -33,6 +33,7 @@ mod parity;
 mod policy;
 mod power;
 mod process;
+mod refused;
 mod requests;
 mod retry;
 mod secrets;

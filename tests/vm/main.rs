@@ -9,11 +9,15 @@
 mod channels;
 mod clock;
 mod commands;
+mod freeze;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
 mod power;
 mod reconnect;
+mod storage_fstrim;
+mod storage_kinds;
+mod systemd;
 
 use std::path::PathBuf;
 

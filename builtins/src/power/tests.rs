@@ -12,7 +12,6 @@ use super::shutdown::{Mode, shut_down};
 use super::suspend::{Sleep, suspend};
 use super::*;
 use crate::context::{Caller, test_agent};
-use crate::limits::Limits;
 
 /// A system below a temporary folder, and what its programs were asked.
 struct MadeUp(TempDir);
@@ -76,7 +75,8 @@ impl MadeUp {
 
 fn in_context<T, F: Future<Output = T>>(act: impl FnOnce(Context) -> F) -> T {
     let (agent, executor) = test_agent();
-    let cx = Context { agent, caller: Caller::Channel("test".into()), limits: Arc::new(Limits::default()) };
+    let cx =
+        Context { agent, caller: Caller::Channel("test".into()), limits: Arc::default(), under_way: None };
     smol::block_on(executor.run(act(cx)))
 }
 

@@ -139,7 +139,7 @@ fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsStrin
             Means::Block | Means::Allow => {
                 let list = value.unwrap_or_default().string().map_err(text)?;
                 if list == "help" || list == "?" {
-                    return Ok(Wish::Print(command_names()));
+                    return Ok(Wish::Print(command_names(name)));
                 }
                 let lists = if flag.means == Means::Block { &mut options.block } else { &mut options.allow };
                 lists.extend(names(&list));
@@ -177,8 +177,8 @@ fn version(name: Name) -> String {
     }
 }
 
-fn command_names() -> String {
-    let registry = crate::registry::Registry::builtins();
+fn command_names(name: Name) -> String {
+    let registry = crate::registry::Registry::of_agent(name);
     registry.slots().iter().map(|slot| &*slot.name).collect::<Vec<_>>().join("\n")
 }
 
@@ -221,6 +221,24 @@ mod tests {
         assert!(options.verbose && options.daemonize && options.retry_path);
         // What stands after an option that takes a value is its value, whatever it looks like.
         assert_eq!(cli("waga -l -v").options.log_file, Some("-v".into()));
+    }
+
+    /// RHEL's and Fedora's unit, with their files as they are shipped; and with what is not set left empty.
+    #[test]
+    fn what_the_units_of_distributions_pass_is_understood() {
+        let port = "--method=virtio-serial --path=/dev/virtio-ports/org.qemu.guest_agent.0";
+        let options =
+            cli(&format!("qemu-ga {port} --allow-rpcs=guest-sync,guest-ping -F/etc/qemu-ga/fsfreeze-hook"))
+                .options;
+        assert_eq!(options.allow, [["guest-sync", "guest-ping"]]);
+        assert_eq!(options.fsfreeze_hook.as_deref(), Some(Path::new("/etc/qemu-ga/fsfreeze-hook")));
+        for line in
+            ["--blacklist=guest-exec -F", "--block-rpcs=guest-exec --block-rpcs= -F", "-b guest-exec -F"]
+        {
+            let options = cli(&format!("qemu-ga {port} {line}")).options;
+            assert_eq!(options.block, [["guest-exec"]], "{line}");
+            assert_eq!(options.fsfreeze_hook.as_deref(), Some(Path::new(DEFAULT_HOOK)));
+        }
     }
 
     #[test]
