@@ -58,4 +58,5 @@ mkdir -p /run/agent-state
     echo "init: the agent ended with status $?"
 ) &
 
-exec sh /etc/guest/shell
+# Not by exec, with which the traps would be gone.
+. /etc/guest/shell
