@@ -256,9 +256,14 @@ mod tests {
     }
 
     fn context() -> Context {
-        let settings = Settings { state_dir: "/nonexistent".into() };
+        let settings = Settings::new("/nonexistent");
         let agent = Agent::new(&settings, Box::new(Nothing), &Arc::new(smol::Executor::new()));
-        Context { agent: Arc::new(agent), caller: Caller::Channel("test".into()), limits: Arc::default() }
+        Context {
+            agent: Arc::new(agent),
+            caller: Caller::Channel("test".into()),
+            limits: Arc::default(),
+            under_way: None,
+        }
     }
 
     /// A door that some items hang at until it is opened.
