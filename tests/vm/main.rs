@@ -12,6 +12,7 @@ mod freeze;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
+mod processors;
 mod reconnect;
 
 use std::path::PathBuf;
