@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where and stop")]
 #![allow(clippy::disallowed_methods, reason = "tests wait in wall time, and start programs as they are")]
 
+mod accounts;
 mod channels;
 mod commands;
 mod freeze;
