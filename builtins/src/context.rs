@@ -93,18 +93,21 @@ pub enum Work {
     Arguments,
     /// Asking mounted filesystems about themselves, which hangs when the device does.
     Mounts,
+    /// Letting filesystems give back what they do not use, which takes minutes.
+    Trim,
     /// Changing the system's own state: clock, processors, memory, sleep.
     Change,
 }
 
 /// How many threads each kind of work may hold at once. They come when needed; that many only when that much hangs.
-const BOUNDS: [(Work, usize); 7] = [
+const BOUNDS: [(Work, usize); 8] = [
     (Work::Inspect, 16),
     (Work::Files, 64),
     (Work::Spawn, 32),
     (Work::Names, 8),
     (Work::Arguments, 4),
     (Work::Mounts, 16),
+    (Work::Trim, 4),
     (Work::Change, 4),
 ];
 
@@ -121,6 +124,8 @@ pub struct Agent {
     pub probes: storage::Probes,
     /// Whose ssh keys are being changed.
     pub(crate) turns: ssh::Turns,
+    /// The devices that are being trimmed.
+    pub trims: storage::Trims,
     /// The frozen state.
     pub freeze: Freeze,
     catalogue: Box<dyn Catalogue>,
@@ -146,6 +151,7 @@ impl Agent {
             execs: exec::Execs::new(),
             probes: storage::Probes::default(),
             turns: ssh::Turns::default(),
+            trims: storage::Trims::default(),
             freeze: Freeze::new(&settings.state_dir, settings.freeze.clone()),
             catalogue,
             executor: Arc::downgrade(executor),
@@ -243,6 +249,20 @@ impl Context {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         Self::run(self.bound(kind).try_acquire_arc(), work).await
+    }
+
+    /// As [`Self::blocking`], but waits for a thread as long as it takes: for work that is known to take long, under a limit of the
+    /// caller's.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub async fn blocking_in_turn<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let permit = self.bound(kind).acquire_arc().await;
+        Self::run(Some(permit), work).await
     }
 
     fn bound(&self, kind: Work) -> &Arc<Semaphore> {

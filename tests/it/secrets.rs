@@ -46,6 +46,10 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         "guest-set-memory-blocks" => {
             vec![json!({"mem-blks": []}), json!({"mem-blks": [{"phys-index": PLAIN, "online": true}]})]
         }
+        "guest-set-time" => vec![json!({"time": i64::MAX}), json!({"time": {"x": PLAIN}})],
+        "guest-shutdown" => vec![json!({"mode": "x"}), json!({"mode": {"x": PLAIN}})],
+        // Without an argument they would do it.
+        "guest-suspend-disk" | "guest-suspend-hybrid" | "guest-suspend-ram" => vec![json!({"x": PLAIN})],
         "guest-ssh-get-authorized-keys" => vec![json!({"username": "nonexistent-user"})],
         "guest-fsfreeze-status"
         | "guest-get-cpustats"
@@ -80,6 +84,8 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         "guest-ssh-add-authorized-keys" | "guest-ssh-remove-authorized-keys" => {
             vec![json!({"username": "nonexistent-user", "keys": [plain("ssh-ed25519 "), ENCODED]})]
         }
+        // What is trimmed are filesystems of this machine, so it is refused.
+        "guest-fstrim" => vec![json!({"minimum": {"x": PLAIN}})],
         _ => return None,
     })
 }

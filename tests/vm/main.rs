@@ -15,6 +15,9 @@ mod idle;
 mod libvirt;
 mod processors;
 mod reconnect;
+mod storage_fstrim;
+mod storage_kinds;
+mod systemd;
 
 use std::path::PathBuf;
 

@@ -116,7 +116,7 @@ async fn change<C: Command>(
     };
     let (account, keys) = cx.blocking(Work::Names, look).await??;
     let turn = cx.agent.turns.take(account.identity.uid).await?;
-    cx.blocking(Work::Files, move || {
+    cx.writing(Work::Files, move || {
         let done = account.do_as(|| work(&account, &keys))?;
         drop(turn);
         if done.is_ok() {

@@ -2,11 +2,13 @@
 
 pub mod allocator;
 pub(crate) mod code;
+pub(crate) mod fitrim;
 pub(crate) mod fork;
 pub(crate) mod freeze;
 pub(crate) mod identity;
 pub mod listen_fds;
 pub(crate) mod localtime;
 pub(crate) mod nvme;
+pub(crate) mod rtc;
 pub(crate) mod spawn;
 pub(crate) mod sysfs;

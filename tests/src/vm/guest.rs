@@ -9,6 +9,7 @@ use anyhow::{Context, Error, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::debian::Debian;
 use super::image::{Image, Medium};
 use super::qmp::Qmp;
 use super::shell::Shell;
@@ -28,8 +29,17 @@ pub struct Guest {
 impl Guest {
     /// Powers the machine on. Commands to its shell and its agent wait until it has booted.
     pub fn boot(image: &Image) -> Result<Self> {
+        Self::with(|folder| image.make(folder))
+    }
+
+    /// The same with a whole system in the guest.
+    pub fn boot_debian(debian: &Debian) -> Result<Self> {
+        Self::with(|folder| debian.make(folder))
+    }
+
+    fn with(make: impl FnOnce(&Path) -> Result<Medium>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("waga-vm").tempdir()?;
-        let medium = image.make(folder.path())?;
+        let medium = make(folder.path())?;
         let mut qemu = start(folder.path(), &medium)?;
         let connected = Shell::connect(&folder.path().join("shell"))
             .and_then(|shell| Ok((shell, Qmp::connect(&folder.path().join("qmp"))?)));
@@ -63,6 +73,11 @@ impl Guest {
     /// The host's end of the agent's port: the socket of QEMU's character device.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("agent")
+    }
+
+    /// The file in which the host keeps a disk of the guest; the first one is 0.
+    pub fn disk(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("disk{index}"))
     }
 
     /// Connects to the serial line of [`Image::serial`] and sends nothing.
@@ -182,9 +197,10 @@ fn start(folder: &Path, medium: &Medium) -> Result<Child> {
         command.args(["-device", "isa-serial,chardev=line"]);
     }
     for (index, disk) in medium.disks.iter().enumerate() {
-        let file = disk.display();
+        let (file, discard) = (disk.path.display(), if disk.discard { "on" } else { "off" });
         command.args(["-drive", &format!("id=d{index},if=none,file={file},format=raw,discard=unmap")]);
-        command.args(["-device", &format!("virtio-blk-pci,drive=d{index},serial=disk{index}")]);
+        let device = format!("virtio-blk-pci,drive=d{index},serial=disk{index},discard={discard}");
+        command.args(["-device", &device]);
     }
     let log = std::fs::File::create(folder.join("qemu.log"))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
