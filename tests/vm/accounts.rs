@@ -1,7 +1,6 @@
 //! Passwords and ssh keys in a real guest: what is in its files afterwards, and what is not, whatever a user has planted at home.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
@@ -32,7 +31,7 @@ const REMOVE: &str = "guest-ssh-remove-authorized-keys";
 const GET: &str = "guest-ssh-get-authorized-keys";
 
 /// A guest with users, whose homes are on a disk.
-fn inhabited() -> Image {
+pub(crate) fn inhabited() -> Image {
     image()
         .file("/etc/passwd", 0o644, PASSWD)
         .file("/etc/group", 0o644, GROUP)
@@ -48,26 +47,24 @@ fn furnish(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// A file of this machine at its own place in the guest, with the libraries that it needs.
-fn with_libraries(image: Image, path: &str) -> Result<Image> {
-    let ldd = Command::new("ldd").arg(path).output().context("start ldd")?;
-    let text = String::from_utf8_lossy(&ldd.stdout).into_owned();
-    let libraries =
-        text.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    libraries.chain([path]).try_fold(image, |image, file| {
-        let content = std::fs::read(file).with_context(|| format!("read {file}"))?;
-        Ok(image.file(file, 0o755, content))
-    })
+/// The same with the program that sets passwords; the error is that this machine does not have it.
+pub(crate) fn with_passwords() -> Result<Image> {
+    for file in [CHPASSWD, PAM] {
+        ensure!(Path::new(file).exists(), "{file} is not on this machine");
+    }
+    Ok(inhabited()
+        .program(CHPASSWD)
+        .program(PAM)
+        .file("/etc/pam.d/chpasswd", 0o644, "password required pam_unix.so sha512\n")
+        .file("/etc/login.defs", 0o644, "ENCRYPT_METHOD SHA512\n"))
 }
 
 #[test]
 fn passwords_are_set() -> Result<()> {
-    if let Some(missing) = [CHPASSWD, PAM].into_iter().find(|path| !Path::new(path).exists()) {
-        return vm::left_out(format_args!("{missing} is not on this machine"));
-    }
-    let image = with_libraries(with_libraries(inhabited(), CHPASSWD)?, PAM)?
-        .file("/etc/pam.d/chpasswd", 0o644, "password required pam_unix.so sha512\n")
-        .file("/etc/login.defs", 0o644, "ENCRYPT_METHOD SHA512\n");
+    let image = match with_passwords() {
+        Ok(image) => image,
+        Err(missing) => return vm::left_out(missing),
+    };
     in_guest(&image, |guest| {
         let agent = &mut step("the first answer", || guest.connect())?;
         step("a password", || password(agent, guest))?;
@@ -93,7 +90,7 @@ fn field(guest: &Guest, user: &str) -> Result<String> {
 }
 
 /// A hash made of this password by another program than the one that set it is the one that was set.
-fn verifies(guest: &Guest, user: &str, password: &str) -> Result<()> {
+pub(crate) fn verifies(guest: &Guest, user: &str, password: &str) -> Result<()> {
     let field = field(guest, user)?;
     let parts: Vec<&str> = field.split('$').collect();
     let ["", "6", salt, _] = parts[..] else { anyhow::bail!("no hash of SHA-512: {field}") };

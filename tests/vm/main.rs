@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where and stop")]
 #![allow(clippy::disallowed_methods, reason = "tests wait in wall time, and start programs as they are")]
 
+mod above_libvirt;
 mod accounts;
 mod channels;
 mod commands;
@@ -14,6 +15,7 @@ mod hung_filesystem;
 mod idle;
 mod libvirt;
 mod processors;
+mod proxmox;
 mod reconnect;
 mod storage_fstrim;
 mod storage_kinds;
