@@ -297,7 +297,8 @@ fn full(agent: &mut Client, guest: &Guest) -> Result<()> {
 
 /// Bob plants links; nothing outside his home changes, and nothing of it comes in.
 fn planted(agent: &mut Client, guest: &Guest) -> Result<()> {
-    let outside = "find /root /etc /home/alice /home/carol /srv -type f | sort | xargs md5sum; ls -lRA /srv /root /home/alice";
+    let outside = "md5sum /etc/passwd /etc/group /etc/shadow; ls -lA /etc; ls -lRA /srv /root /home/alice /home/carol; \
+         cat /srv/authorized_keys /root/.ssh/* /home/alice/.ssh/*";
     // A folder for everybody, with a file for everybody.
     guest
         .shell("mkdir -m 1777 /srv; echo everybody >/srv/authorized_keys; chmod 666 /srv/authorized_keys")?;
