@@ -9,11 +9,13 @@
 mod above_libvirt;
 mod accounts;
 mod channels;
+mod clock;
 mod commands;
 mod freeze;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
+mod power;
 mod processors;
 mod proxmox;
 mod reconnect;

@@ -90,6 +90,7 @@ impl Debian {
             initrd,
             disks: vec![DiskFile { path: disk, discard: true }],
             serial: false,
+            reboots: false,
         })
     }
 
