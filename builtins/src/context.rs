@@ -1,7 +1,6 @@
 //! What a command can reach: the agent's state, who called, and the threads for work that can block. Nothing else; no statics.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,8 +10,9 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Executor, Timer};
 
 use crate::error::{Error, Result};
+use crate::fsfreeze::{Freeze, FreezeSettings, UnderWay};
 use crate::limits::Limits;
-use crate::{exec, file, storage};
+use crate::{exec, file, ssh, storage};
 
 /// Who sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,16 +67,14 @@ pub trait Catalogue: Send + Sync {
 pub struct Settings {
     /// Where state is kept between runs.
     pub state_dir: PathBuf,
+    /// How filesystems are frozen.
+    pub freeze: FreezeSettings,
 }
 
-/// Whether filesystems are frozen, as far as this agent did it.
-#[derive(Debug, Default)]
-pub struct Freeze(AtomicBool);
-
-impl Freeze {
-    /// Whether the agent has filesystems frozen now.
-    pub fn is_frozen(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+impl Settings {
+    /// State in this folder; all else as by default.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self { state_dir: state_dir.into(), freeze: FreezeSettings::default() }
     }
 }
 
@@ -95,16 +93,22 @@ pub enum Work {
     Arguments,
     /// Asking mounted filesystems about themselves, which hangs when the device does.
     Mounts,
+    /// Letting filesystems give back what they do not use, which takes minutes.
+    Trim,
+    /// Changing the system's own state: clock, processors, memory, sleep.
+    Change,
 }
 
 /// How many threads each kind of work may hold at once. They come when needed; that many only when that much hangs.
-const BOUNDS: [(Work, usize); 6] = [
+const BOUNDS: [(Work, usize); 8] = [
     (Work::Inspect, 16),
     (Work::Files, 64),
     (Work::Spawn, 32),
     (Work::Names, 8),
     (Work::Arguments, 4),
     (Work::Mounts, 16),
+    (Work::Trim, 4),
+    (Work::Change, 4),
 ];
 
 /// How long a request waits for what other requests hold, a thread or an open file, before it is refused.
@@ -118,6 +122,10 @@ pub struct Agent {
     pub execs: exec::Execs,
     /// Questions to mounted filesystems that are still unanswered.
     pub probes: storage::Probes,
+    /// Whose ssh keys are being changed.
+    pub(crate) turns: ssh::Turns,
+    /// The devices that are being trimmed.
+    pub trims: storage::Trims,
     /// The frozen state.
     pub freeze: Freeze,
     catalogue: Box<dyn Catalogue>,
@@ -142,16 +150,20 @@ impl Agent {
             files: file::Files::new(&settings.state_dir),
             execs: exec::Execs::new(),
             probes: storage::Probes::default(),
-            freeze: Freeze::default(),
+            turns: ssh::Turns::default(),
+            trims: storage::Trims::default(),
+            freeze: Freeze::new(&settings.state_dir, settings.freeze.clone()),
             catalogue,
             executor: Arc::downgrade(executor),
             bounds: BOUNDS.map(|(_, bound)| Arc::new(Semaphore::new(bound))),
         }
     }
 
-    /// Ends it in order: what the next start should know is written.
+    /// Ends it in order: what the next start should know is written, unless a filesystem would make that wait.
     pub fn close(&self) {
-        self.files.close();
+        if !self.freeze.is_frozen() {
+            self.files.close();
+        }
     }
 
     /// Runs a task beside the requests until it or the agent ends.
@@ -171,6 +183,8 @@ pub struct Context {
     pub caller: Caller,
     /// What the caller may do within the command.
     pub limits: Arc<Limits>,
+    /// That the request is under way, unless it may be while filesystems are frozen.
+    pub under_way: Option<Arc<UnderWay>>,
 }
 
 impl Context {
@@ -206,6 +220,25 @@ impl Context {
         Self::run(permit, work).await
     }
 
+    /// As [`Self::blocking`], for work that may write to a filesystem: no freeze begins before it has ended, even if nobody waits for it
+    /// any more.
+    ///
+    /// # Errors
+    /// As [`Self::blocking`].
+    pub async fn writing<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let under_way = self.under_way.clone();
+        let work = move || {
+            let result = work();
+            drop(under_way);
+            result
+        };
+        self.blocking(kind, work).await
+    }
+
     /// As [`Self::blocking`], but gives up when all threads of the kind are taken: for work that is known to hang.
     ///
     /// # Errors
@@ -216,6 +249,20 @@ impl Context {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         Self::run(self.bound(kind).try_acquire_arc(), work).await
+    }
+
+    /// As [`Self::blocking`], but waits for a thread as long as it takes: for work that is known to take long, under a limit of the
+    /// caller's.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub async fn blocking_in_turn<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let permit = self.bound(kind).acquire_arc().await;
+        Self::run(Some(permit), work).await
     }
 
     fn bound(&self, kind: Work) -> &Arc<Semaphore> {
@@ -244,4 +291,18 @@ pub(crate) async fn in_time<T>(wait: impl Future<Output = T>) -> Option<T> {
         None
     };
     or(async { Some(wait.await) }, limit).await
+}
+
+/// An agent for tests, and the executor that runs what it starts.
+#[cfg(test)]
+pub(crate) fn test_agent() -> (Arc<Agent>, Arc<Executor<'static>>) {
+    struct Nothing;
+    impl Catalogue for Nothing {
+        fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
+            Vec::new()
+        }
+    }
+    let executor = Arc::new(Executor::new());
+    let settings = Settings::new("/nonexistent");
+    (Arc::new(Agent::new(&settings, Box::new(Nothing), &executor)), executor)
 }

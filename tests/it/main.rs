@@ -32,6 +32,7 @@ mod options;
 mod parity;
 mod policy;
 mod process;
+mod refused;
 mod requests;
 mod retry;
 mod secrets;

@@ -40,6 +40,12 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         "guest-file-read" => vec![json!({"handle": 1000, "count": 100}), json!({"handle": 1})],
         "guest-file-flush" | "guest-file-close" => vec![json!({"handle": 1})],
         "guest-sync" | "guest-sync-delimited" => vec![json!({"id": 1}), json!({"id": {"x": PLAIN}})],
+        "guest-set-vcpus" => {
+            vec![json!({"vcpus": []}), json!({"vcpus": [{"logical-id": PLAIN, "online": true}]})]
+        }
+        "guest-set-memory-blocks" => {
+            vec![json!({"mem-blks": []}), json!({"mem-blks": [{"phys-index": PLAIN, "online": true}]})]
+        }
         "guest-ssh-get-authorized-keys" => vec![json!({"username": "nonexistent-user"})],
         "guest-fsfreeze-status"
         | "guest-get-cpustats"
@@ -59,7 +65,13 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         | "guest-network-get-interfaces"
         | "guest-network-get-route"
         | "guest-ping"
+        | "waga-get-freeze-report"
         | "guest-get-devices" => vec![json!({})],
+        // Never with arguments that it takes: this machine is not to be frozen.
+        "guest-fsfreeze-freeze" | "guest-fsfreeze-thaw" => vec![json!({"no-such": PLAIN})],
+        "guest-fsfreeze-freeze-list" => {
+            vec![json!({"mountpoints": 5}), json!({PLAIN: []})]
+        }
         // Not on this machine: what a command of these would change is not there.
         "guest-set-user-password" => vec![
             json!({"username": "nonexistent-user", "password": ENCODED, "crypted": false}),
@@ -68,6 +80,8 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         "guest-ssh-add-authorized-keys" | "guest-ssh-remove-authorized-keys" => {
             vec![json!({"username": "nonexistent-user", "keys": [plain("ssh-ed25519 "), ENCODED]})]
         }
+        // What is trimmed are filesystems of this machine, so it is refused.
+        "guest-fstrim" => vec![json!({"minimum": {"x": PLAIN}})],
         _ => return None,
     })
 }

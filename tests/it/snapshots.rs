@@ -315,22 +315,32 @@ fn check_of_everything() {
             guest-file-seek                 on   by default
             guest-file-flush                on   by default
             guest-fsfreeze-status           on   by default
+            guest-fsfreeze-freeze           on   by default
+            guest-fsfreeze-freeze-list      on   by default
+            guest-fsfreeze-thaw             on   by default
+            waga-get-freeze-report          on   by default
             guest-network-get-interfaces    on   by default
             guest-network-get-route         on   by default
             guest-get-vcpus                 on   by default
+            guest-set-vcpus                 on   by default
             guest-get-cpustats              on   by default
             guest-get-load                  off  listed in --block-rpcs (-b)
             guest-get-disks                 on   by default
             guest-get-fsinfo                on   by default
             guest-get-diskstats             on   by default
+            guest-fstrim                    on   by default
             guest-get-memory-blocks         on   by default
+            guest-set-memory-blocks         on   by default
             guest-get-memory-block-info     on   by default
             guest-exec-status               on   by default
             guest-exec                      on   by default; limited by agent.toml:10:1: [policy.exec]
             guest-get-host-name             on   by default
             guest-get-osinfo                on   by default
             guest-get-users                 off  listed in agent.toml:9:10: [policy] block
+            guest-set-user-password         on   by default
             guest-ssh-get-authorized-keys   on   by default
+            guest-ssh-add-authorized-keys   on   by default
+            guest-ssh-remove-authorized-keyson   by default
 
             on channel backup
             guest-sync-delimited            off  not listed in agent.toml:13:9: [policy.channel.backup] allow
@@ -346,20 +356,30 @@ fn check_of_everything() {
             guest-file-seek                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-file-flush                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-fsfreeze-status           off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fsfreeze-freeze           off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fsfreeze-freeze-list      off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fsfreeze-thaw             off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-get-freeze-report          off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-network-get-interfaces    off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-network-get-route         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-vcpus                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-set-vcpus                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-cpustats              off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-disks                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-fsinfo                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-diskstats             off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fstrim                    off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-memory-blocks         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-set-memory-blocks         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-memory-block-info     off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-exec-status               off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-exec                      on   listed in agent.toml:13:24: [policy.channel.backup] allow; limited by agent.toml:10:1: [policy.exec]
             guest-get-host-name             off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-osinfo                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-set-user-password         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-ssh-get-authorized-keys   off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-ssh-add-authorized-keys   off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-ssh-remove-authorized-keysoff  not listed in agent.toml:13:9: [policy.channel.backup] allow
         "#]],
     );
 }

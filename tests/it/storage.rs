@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::info::{beside, sorted};
+use crate::table::Table;
 use crate::waga;
 
 #[test]
@@ -103,4 +104,23 @@ fn disk_statistics_are_the_kernels_numbers() {
         }
         return;
     }
+}
+
+/// Nothing is trimmed here: each is refused for its arguments.
+#[test]
+fn arguments_of_a_trim_are_checked_before_anything_is_done() {
+    let invalid = "{\"error\": {\"class\": \"GenericError\", \"desc\": \
+                   \"Invalid parameter type for 'minimum', expected: integer\"}}";
+    Table::new()
+        .all(&[
+            (r#"{"execute":"guest-fstrim","arguments":{"minimum":"0"}}"#, invalid),
+            (r#"{"execute":"guest-fstrim","arguments":{"minimum":0.5}}"#, invalid),
+            (r#"{"execute":"guest-fstrim","arguments":{"minimum":null}}"#, invalid),
+            (r#"{"execute":"guest-fstrim","arguments":{"minimum":[0]}}"#, invalid),
+            (
+                r#"{"execute":"guest-fstrim","arguments":{"minimum":0,"maximum":1}}"#,
+                r#"{"error": {"class": "GenericError", "desc": "Parameter 'maximum' is unexpected"}}"#,
+            ),
+        ])
+        .check();
 }

@@ -9,7 +9,7 @@ use waga_tests::vm::{Disk, note};
 use crate::{another_agent, image, in_guest, step};
 
 /// Mounts a disk with FUSE and keeps the connection to the kernel open, never answering anything on it.
-const NEVER_ANSWERS: &str = "mkdir -p /mnt/hung && exec 9<>/dev/fuse && \
+pub(crate) const NEVER_ANSWERS: &str = "mkdir -p /mnt/hung && exec 9<>/dev/fuse && \
     mount -i -t fuseblk -o fd=9,rootmode=40000,user_id=0,group_id=0 /dev/vdb /mnt/hung && \
     { sleep 1000000 & }";
 

@@ -8,10 +8,13 @@
 
 mod channels;
 mod commands;
+mod freeze;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
 mod reconnect;
+mod storage_fstrim;
+mod storage_kinds;
 mod systemd;
 
 use std::path::PathBuf;

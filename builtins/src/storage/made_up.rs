@@ -1,11 +1,23 @@
-//! A made-up system for tests: devices below a temporary folder, linked as sysfs links them.
+//! A made-up system for tests: devices below a temporary folder, linked as sysfs links them; and an agent without commands.
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::block::Tree;
+use crate::context::{Caller, Context, test_agent};
+
+/// What a command is given.
+pub(super) fn context() -> Context {
+    Context {
+        agent: test_agent().0,
+        caller: Caller::Channel("test".into()),
+        limits: Arc::default(),
+        under_way: None,
+    }
+}
 
 /// The folder, gone when dropped.
 pub(super) struct MadeUp(TempDir);

@@ -6,18 +6,20 @@
 //! | `block` | block devices as sysfs and udev tell of them |
 //! | `address` | where a disk is plugged in |
 //! | `probes` | asking what may never answer |
-//! | `fsinfo`, `disks`, `diskstats` | a command each |
+//! | `fsinfo`, `disks`, `diskstats`, `fstrim` | a command each |
 
 mod address;
 mod block;
 mod disks;
 mod diskstats;
 mod fsinfo;
+mod fstrim;
 #[cfg(test)]
 mod made_up;
 pub(crate) mod mounts;
 mod probes;
 
+pub use fstrim::Trims;
 pub use probes::Probes;
 
 use crate::command::Builtin;
@@ -26,4 +28,5 @@ pub(crate) const COMMANDS: &[Builtin] = &[
     Builtin::of::<disks::GuestGetDisks>(),
     Builtin::of::<fsinfo::GuestGetFsinfo>(),
     Builtin::of::<diskstats::GuestGetDiskstats>(),
+    Builtin::of::<fstrim::GuestFstrim>(),
 ];

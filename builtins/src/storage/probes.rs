@@ -244,22 +244,8 @@ impl<S: Survey> Pass<S> {
 mod tests {
     use std::sync::Condvar;
 
+    use super::super::made_up::context;
     use super::*;
-    use crate::context::{Agent, Caller, Catalogue, CommandInfo, Settings};
-
-    struct Nothing;
-
-    impl Catalogue for Nothing {
-        fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
-            Vec::new()
-        }
-    }
-
-    fn context() -> Context {
-        let settings = Settings { state_dir: "/nonexistent".into() };
-        let agent = Agent::new(&settings, Box::new(Nothing), &Arc::new(smol::Executor::new()));
-        Context { agent: Arc::new(agent), caller: Caller::Channel("test".into()), limits: Arc::default() }
-    }
 
     /// A door that some items hang at until it is opened.
     #[derive(Default)]

@@ -40,6 +40,9 @@ pub(crate) struct Program {
     /// The program's path, which is also its own name to itself, then its arguments. Never empty.
     argv: Vec<CString>,
     env: Option<Vec<CString>>,
+    /// One more entry of the environment.
+    mark: Option<CString>,
+    own_session: bool,
 }
 
 impl Program {
@@ -49,7 +52,21 @@ impl Program {
         Self {
             argv: std::iter::once(path).chain(args.iter().map(String::as_str)).map(c_string).collect(),
             env: env.map(|env| env.iter().map(|entry| c_string(entry)).collect()),
+            mark: None,
+            own_session: false,
         }
+    }
+
+    /// In a session and a process group of its own, so that it can be killed with those that it starts.
+    pub(crate) fn in_own_session(mut self) -> Self {
+        self.own_session = true;
+        self
+    }
+
+    /// With one more entry in its environment.
+    pub(crate) fn marked(mut self, entry: &str) -> Self {
+        self.mark = Some(c_string(entry));
+        self
     }
 
     /// Starts it with these descriptors as its standard input, output and error.
@@ -57,7 +74,9 @@ impl Program {
     /// # Errors
     /// Whatever kept it from running, `exec` included.
     pub(crate) fn spawn(&self, stdio: [BorrowedFd<'_>; 3]) -> io::Result<Child> {
-        let launch = Launch::new(stdio, self.env.clone().unwrap_or_else(own_environment))?;
+        let mut env = self.env.clone().unwrap_or_else(own_environment);
+        env.extend(self.mark.clone());
+        let launch = Launch::new(stdio, env, self.own_session)?;
         let path = self.argv[0].as_bytes();
         if path.is_empty() || path.contains(&b'/') {
             return Ok(Child::new(launch.start(&self.argv[0], &self.argv)?));
@@ -135,7 +154,7 @@ struct Launch {
 }
 
 impl Launch {
-    fn new(stdio: [BorrowedFd<'_>; 3], env: Vec<CString>) -> io::Result<Self> {
+    fn new(stdio: [BorrowedFd<'_>; 3], env: Vec<CString>, own_session: bool) -> io::Result<Self> {
         let mut actions = PosixSpawnFileActions::init()?;
         let mut moved = Vec::new();
         for (target, source) in (0..).zip(stdio) {
@@ -151,8 +170,12 @@ impl Launch {
         // Rust's runtime ignores SIGPIPE and whoever started the agent may have ignored SIGCHLD; `exec` would hand both down.
         attributes.set_sigdefault(&SigSet::from_iter([Signal::SIGPIPE, Signal::SIGCHLD]))?;
         attributes.set_sigmask(&SigSet::empty())?;
-        attributes
-            .set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
+        let mut flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;
+        if own_session {
+            // Not among nix's own.
+            flags |= PosixSpawnFlags::from_bits_retain(nix::libc::POSIX_SPAWN_SETSID.into());
+        }
+        attributes.set_flags(flags)?;
         Ok(Self { actions, attributes, env, _moved: moved })
     }
 

@@ -75,6 +75,11 @@ impl Guest {
         self.folder.path().join("agent")
     }
 
+    /// The file in which the host keeps a disk of the guest; the first one is 0.
+    pub fn disk(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("disk{index}"))
+    }
+
     /// Connects to the serial line of [`Image::serial`] and sends nothing.
     pub fn line(&self) -> Result<Client> {
         Client::connect(self.folder.path().join("line"))
@@ -192,9 +197,10 @@ fn start(folder: &Path, medium: &Medium) -> Result<Child> {
         command.args(["-device", "isa-serial,chardev=line"]);
     }
     for (index, disk) in medium.disks.iter().enumerate() {
-        let file = disk.display();
+        let (file, discard) = (disk.path.display(), if disk.discard { "on" } else { "off" });
         command.args(["-drive", &format!("id=d{index},if=none,file={file},format=raw,discard=unmap")]);
-        command.args(["-device", &format!("virtio-blk-pci,drive=d{index},serial=disk{index}")]);
+        let device = format!("virtio-blk-pci,drive=d{index},serial=disk{index},discard={discard}");
+        command.args(["-device", &device]);
     }
     let log = std::fs::File::create(folder.join("qemu.log"))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

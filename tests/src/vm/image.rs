@@ -1,6 +1,6 @@
 //! What is in a guest: the agent under test with its libraries, busybox, kernel modules, disks and files of the test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,18 +31,82 @@ VARIANT_ID=server
 #[derive(Debug, Clone)]
 pub struct Disk {
     bytes: u64,
-    mounted_at: Option<String>,
+    filesystem: Option<Filesystem>,
+    mapped: bool,
+    discard: bool,
+}
+
+/// What is on a disk, and where the guest mounts it before the agent starts.
+#[derive(Debug, Clone)]
+struct Filesystem {
+    kind: &'static str,
+    mounted_at: String,
 }
 
 impl Disk {
     /// An empty disk.
     pub fn blank(mebibytes: u64) -> Self {
-        Self { bytes: mebibytes << 20, mounted_at: None }
+        Self { bytes: mebibytes << 20, filesystem: None, mapped: false, discard: true }
     }
 
     /// A disk that holds ext4, mounted at a folder of the guest before the agent starts.
     pub fn ext4(mebibytes: u64, mounted_at: &str) -> Self {
-        Self { bytes: mebibytes << 20, mounted_at: Some(mounted_at.to_owned()) }
+        Self::with("ext4", mebibytes, mounted_at)
+    }
+
+    /// The same with XFS, which wants 300 MiB. They take no room until something is written.
+    pub fn xfs(mebibytes: u64, mounted_at: &str) -> Self {
+        Self::with("xfs", mebibytes, mounted_at)
+    }
+
+    /// The same with btrfs, which wants 128 MiB.
+    pub fn btrfs(mebibytes: u64, mounted_at: &str) -> Self {
+        Self::with("btrfs", mebibytes, mounted_at)
+    }
+
+    fn with(kind: &'static str, mebibytes: u64, mounted_at: &str) -> Self {
+        let filesystem = Some(Filesystem { kind, mounted_at: mounted_at.to_owned() });
+        Self { filesystem, ..Self::blank(mebibytes) }
+    }
+
+    /// Puts a volume of the device mapper between the disk and its filesystem: `/dev/mapper/volume-b` on `/dev/vdb`.
+    #[must_use]
+    pub fn mapped(mut self) -> Self {
+        self.mapped = true;
+        self
+    }
+
+    /// Takes from the disk that the guest can give back what it does not use. Under libvirt it can all the same.
+    #[must_use]
+    pub fn without_discard(mut self) -> Self {
+        self.discard = false;
+        self
+    }
+
+    /// Makes it in a file of the host.
+    fn make(&self, path: &Path) -> Result<()> {
+        std::fs::File::create(path)?.set_len(self.bytes)?;
+        let Some(filesystem) = &self.filesystem else { return Ok(()) };
+        let force = if filesystem.kind == "ext4" { "-F" } else { "-f" };
+        let mkfs = program(&format!("mkfs.{}", filesystem.kind))?;
+        output(Command::new(mkfs).args(["-q", force]).arg(path)).map(drop)
+    }
+
+    /// The shell lines that mount it, in the guest where it is `/dev/vd` and this letter.
+    fn mount(&self, letter: char) -> String {
+        let mut lines = String::new();
+        let mut device = format!("/dev/vd{letter}");
+        if self.mapped {
+            let (volume, sectors) = (format!("volume-{letter}"), self.bytes / 512);
+            lines += &format!(
+                "DM_DISABLE_UDEV=1 dmsetup create {volume} --table '0 {sectors} linear {device} 0'\n"
+            );
+            device = format!("/dev/mapper/{volume}");
+        }
+        if let Some(Filesystem { kind, mounted_at }) = &self.filesystem {
+            lines += &format!("mkdir -p {mounted_at} && mount -t {kind} {device} {mounted_at}\n");
+        }
+        lines
     }
 }
 
@@ -53,7 +117,9 @@ pub struct Image {
     arguments: Vec<String>,
     modules: Vec<String>,
     files: BTreeMap<String, (u32, Vec<u8>)>,
+    programs: Vec<String>,
     disks: Vec<Disk>,
+    setup: String,
     serial: bool,
 }
 
@@ -62,8 +128,16 @@ pub struct Image {
 pub(super) struct Medium {
     pub(super) kernel: PathBuf,
     pub(super) initrd: PathBuf,
-    pub(super) disks: Vec<PathBuf>,
+    pub(super) disks: Vec<DiskFile>,
     pub(super) serial: bool,
+}
+
+/// A disk made real.
+#[derive(Debug)]
+pub(super) struct DiskFile {
+    pub(super) path: PathBuf,
+    /// Whether the guest may give back what it does not use.
+    pub(super) discard: bool,
 }
 
 impl Medium {
@@ -86,7 +160,9 @@ impl Image {
             arguments,
             modules: modules.map(str::to_owned).to_vec(),
             files: BTreeMap::new(),
+            programs: Vec::new(),
             disks: Vec::new(),
+            setup: String::new(),
             serial: false,
         }
     }
@@ -127,10 +203,39 @@ impl Image {
         self
     }
 
+    /// Puts a program of this machine into the guest, with its libraries, below its own path.
+    #[must_use]
+    pub fn program(mut self, name: &str) -> Self {
+        self.programs.push(name.to_owned());
+        self
+    }
+
     /// Attaches one more disk.
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
+        if let Some(filesystem) = disk.filesystem.as_ref().filter(|filesystem| filesystem.kind != "ext4") {
+            self = self.module(filesystem.kind);
+        }
+        if disk.mapped {
+            self = self.module("dm-mod").program("dmsetup");
+        }
         self.disks.push(disk);
+        self
+    }
+
+    /// Makes a file on a disk that is mounted, and mounts the ext4 in it.
+    #[must_use]
+    pub fn loop_image(self, file: &str, mebibytes: u64, mounted_at: &str) -> Self {
+        self.module("loop").program("mkfs.ext4").setup(&format!(
+            "mkdir -p {mounted_at} && truncate -s {mebibytes}M {file} && mkfs.ext4 -q -F {file} && \
+             mount -t ext4 -o loop {file} {mounted_at}"
+        ))
+    }
+
+    /// Adds shell lines that the guest runs when its disks are mounted, before the agent starts.
+    #[must_use]
+    pub fn setup(mut self, lines: &str) -> Self {
+        self.setup += &format!("{lines}\n");
         self
     }
 
@@ -142,11 +247,8 @@ impl Image {
         let mut disks = Vec::new();
         for (index, disk) in self.disks.iter().enumerate() {
             let path = folder.join(format!("disk{index}"));
-            std::fs::File::create(&path)?.set_len(disk.bytes)?;
-            if disk.mounted_at.is_some() {
-                output(Command::new(program("mkfs.ext4")?).args(["-q", "-F"]).arg(&path))?;
-            }
-            disks.push(path);
+            disk.make(&path)?;
+            disks.push(DiskFile { path, discard: disk.discard });
         }
         Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks, serial: self.serial })
     }
@@ -173,15 +275,14 @@ impl Image {
         }
         archive.file("/etc/guest/module-order", 0o644, order.as_bytes());
 
-        let mounts = self.disks.iter().zip('a'..='z').filter_map(|(disk, letter)| {
-            Some(format!("/dev/vd{letter} ext4 {}\n", disk.mounted_at.as_ref()?))
-        });
-        archive.file("/etc/guest/mounts", 0o644, mounts.collect::<String>().as_bytes());
+        let mounts: String =
+            self.disks.iter().zip('a'..='z').map(|(disk, letter)| disk.mount(letter)).collect();
+        archive.file("/etc/guest/setup", 0o644, (mounts + &self.setup).as_bytes());
         let ports = format!("{AGENT_PORT}\n{SHELL_PORT}\n");
         archive.file("/etc/guest/ports", 0o644, ports.as_bytes());
         archive.file("/etc/guest/shell-port", 0o644, SHELL_PORT.as_bytes());
         archive.file("/etc/guest/shell", 0o644, SHELL);
-        self.add_agent(&mut archive)?;
+        self.add_programs(&mut archive)?;
 
         for (path, (permissions, content)) in &self.files {
             archive.file(path, *permissions, content);
@@ -189,18 +290,29 @@ impl Image {
         Ok(archive.finish())
     }
 
-    fn add_agent(&self, archive: &mut Archive) -> Result<()> {
+    /// The agent, how it is started, and the other programs.
+    fn add_programs(&self, archive: &mut Archive) -> Result<()> {
         let agent = self.agent.canonicalize().with_context(|| format!("find {}", self.agent.display()))?;
         let name = agent.file_name().context("an agent without a name")?.to_string_lossy();
-        archive.file(&format!("/usr/sbin/{name}"), 0o755, &std::fs::read(&agent)?);
-        for library in libraries(&agent)? {
-            let content = std::fs::read(&library).with_context(|| format!("read {library}"))?;
-            archive.file(&library, 0o755, &content);
-        }
         let words: Vec<String> =
             self.arguments.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
         let start = format!("exec '/usr/sbin/{name}' {}\n", words.join(" "));
         archive.file("/etc/guest/agent", 0o644, start.as_bytes());
+
+        let mut programs = BTreeMap::from([(format!("/usr/sbin/{name}"), agent)]);
+        for name in &self.programs {
+            let path = program(name)?;
+            programs.insert(path.display().to_string(), path);
+        }
+        let mut shared = BTreeSet::new();
+        for (place, path) in &programs {
+            archive.file(place, 0o755, &std::fs::read(path)?);
+            shared.extend(libraries(path)?);
+        }
+        for library in shared {
+            let content = std::fs::read(&library).with_context(|| format!("read {library}"))?;
+            archive.file(&library, 0o755, &content);
+        }
         Ok(())
     }
 }

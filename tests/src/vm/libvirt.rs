@@ -197,7 +197,7 @@ fn domain(place: &Path, medium: &Medium) -> Result<String> {
             format!(
                 "<disk type='file' device='disk'><driver name='qemu' type='raw' discard='unmap'/>\
                  <source file='{}'/><target dev='vd{letter}' bus='virtio'/></disk>",
-                disk.display()
+                disk.path.display()
             )
         })
         .collect();

@@ -10,8 +10,11 @@ pub fn missing_for_guest() -> Option<String> {
     if !cfg!(target_arch = "x86_64") {
         return Some("the guests of these tests are x86-64 machines".to_owned());
     }
-    let programs = ["qemu-system-x86_64", "busybox", "modprobe", "mkfs.ext4", "ldd", "setpriv"];
-    missing(&programs).or_else(|| Kernel::find().err().map(|error| format!("{error:#}")))
+    let programs = ["qemu-system-x86_64", "busybox", "modprobe", "ldd", "setpriv"];
+    let of_disks = ["mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "dmsetup"];
+    missing(&programs)
+        .or_else(|| missing(&of_disks))
+        .or_else(|| Kernel::find().err().map(|error| format!("{error:#}")))
 }
 
 /// Why no guest can be booted under libvirt here, if so.

@@ -1,0 +1,319 @@
+//! Runs a program that does something for the agent itself: an operator's hook, a service manager's tool, `chpasswd`.
+//!
+//! A helper gets a session of its own, its input from here and nothing else, and so long to end. What it starts and leaves behind may go
+//! on, as a client of a database does that a hook told to hold still; but nothing it left keeps the agent waiting, and when its time
+//! is over all of it is killed.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use smol::channel::Sender;
+use smol::future::{or, yield_now};
+use smol::{Async, Timer};
+
+use crate::context::Agent;
+use crate::error::{Error, os_text};
+use crate::sys::spawn::{self, Ended, Program};
+
+/// Most of a helper's output that is kept, in bytes; the rest is read and lost.
+const KEPT: usize = 16 << 10;
+
+/// How long a killed helper may take to be gone before nobody waits for it any more.
+const DYING: Duration = Duration::from_secs(2);
+
+/// Stands in the environment of a helper, and so of all that it starts, with a value of this run.
+const MARK: &str = "WAGA_HELPER";
+
+/// How often those with a mark are looked for: one may fork while it is looked for.
+const ROUNDS: usize = 8;
+
+/// A program to be run, once.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    program: String,
+    args: Vec<String>,
+    input: Option<Vec<u8>>,
+    limit: Duration,
+}
+
+/// Why a helper did not do what it was to do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It could not be started.
+    Start(String, io::Error),
+    /// It ended with this exit code, which is not 0, and wrote this.
+    Code(i32, String),
+    /// A signal that was not ours ended it.
+    Signal(String),
+    /// It had not ended after so long, and was killed.
+    Late(Duration, String),
+    /// It could not be talked to.
+    Lost(io::Error),
+}
+
+impl Helper {
+    /// A program, by its path or its name in PATH, with its arguments, and how long it may take.
+    pub(crate) fn new(program: &str, args: &[&str], limit: Duration) -> Self {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        Self { program: program.to_owned(), args, input: None, limit }
+    }
+
+    /// What its standard input is to be; `/dev/null` otherwise.
+    pub(crate) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
+    /// Runs it to its end; what it wrote to standard output and error, in order, cut to 16 KiB.
+    ///
+    /// It goes on when this future is dropped: what has begun does not stop halfway because a client left.
+    pub(crate) async fn run(self, agent: &Agent) -> Result<String, Failure> {
+        let (done, ended) = smol::channel::bounded(1);
+        agent.spawn(self.live(done));
+        ended.recv().await.unwrap_or_else(|_| Err(Failure::Lost(io::Error::other("the agent ends"))))
+    }
+
+    /// Its whole life: told when it is known how it ended, and watched on as long as anything of it needs that.
+    async fn live(self, done: Sender<Result<String, Failure>>) {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let mark = format!("{MARK}={}.{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+        let (name, limit) = (self.program.clone(), self.limit);
+        let (child, reader, input) = match self.start(&mark).await {
+            Ok(started) => started,
+            Err(failure) => return drop(done.try_send(Err(failure))),
+        };
+        let (pid, mut output) = (child.pid(), Vec::new());
+        let mut end = pin!(child.wait());
+        let ended = {
+            let talk = async {
+                if let Some((pipe, bytes)) = input {
+                    write(pipe, &bytes).await;
+                }
+                std::future::pending().await
+            };
+            let listen = async {
+                while let Ok(1..) = reader.read_with(|pipe| read_piece(pipe, &mut output)).await {
+                    yield_now().await;
+                }
+                std::future::pending().await
+            };
+            let late = async {
+                Timer::after(limit).await;
+                None
+            };
+            or(or(async { Some(end.as_mut().await) }, late), or(talk, listen)).await
+        };
+        // What it wrote before its end is in the pipe, whoever else holds that open.
+        while let Ok(1..) = read_piece(reader.get_ref(), &mut output) {}
+        let output = String::from_utf8_lossy(&output).into_owned();
+        let result = match ended {
+            Some(Ended::Code(0)) => Ok(output),
+            Some(Ended::Code(code)) => Err(Failure::Code(code, output)),
+            Some(Ended::Signal(_)) => Err(Failure::Signal(output)),
+            Some(Ended::Unknown) => Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
+            None => {
+                tracing::error!(helper = name, ?limit, "not ended in time: killed, with all that it started");
+                blocking::unblock(move || kill(pid, &mark)).await;
+                let dying = async {
+                    Timer::after(DYING).await;
+                    false
+                };
+                let reaped = or(async { (end.as_mut().await, true).1 }, dying).await;
+                drop(done.try_send(Err(Failure::Late(limit, output))));
+                if !reaped {
+                    end.await;
+                }
+                return;
+            }
+        };
+        drop(done.try_send(result));
+        // Whoever still has the pipe must not die of writing to it.
+        let mut lost = Vec::new();
+        while let Ok(1..) = reader.read_with(|pipe| read_piece(pipe, &mut lost)).await {
+            lost.clear();
+            yield_now().await;
+        }
+    }
+
+    async fn start(
+        self,
+        mark: &str,
+    ) -> Result<(spawn::Child, Async<PipeReader>, Option<(Async<PipeWriter>, Vec<u8>)>), Failure> {
+        let lost = Failure::Lost;
+        let (reader, writer) = io::pipe().map_err(lost)?;
+        let reader = Async::new(reader).map_err(lost)?;
+        let (stdin, input) = match self.input {
+            None => (spawn::null(OFlags::RDONLY).map_err(lost)?, None),
+            Some(bytes) => {
+                let (child, ours) = io::pipe().map_err(lost)?;
+                (OwnedFd::from(child), Some((Async::new(ours).map_err(lost)?, bytes)))
+            }
+        };
+        let program = Program::new(&self.program, &self.args, None).in_own_session().marked(mark);
+        // To find a program and to execute it may wait for a disk.
+        let spawn = move || program.spawn([stdin.as_fd(), writer.as_fd(), writer.as_fd()]);
+        let child = blocking::unblock(spawn).await.map_err(|error| Failure::Start(self.program, error))?;
+        Ok((child, reader, input))
+    }
+}
+
+/// Writes all of a helper's input, then closes it; ends early when nobody reads it.
+async fn write(pipe: Async<PipeWriter>, mut rest: &[u8]) {
+    while !rest.is_empty() {
+        match pipe.write_with(|pipe| Ok(rustix::io::write(pipe.as_fd(), rest)?)).await {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Reads what there is, keeps what there is room for, and tells how much it was.
+fn read_piece(pipe: &PipeReader, output: &mut Vec<u8>) -> io::Result<usize> {
+    let mut buffer = [MaybeUninit::uninit(); 4 << 10];
+    let (bytes, _) = rustix::io::read(pipe.as_fd(), &mut buffer)?;
+    let room = KEPT.saturating_sub(output.len());
+    output.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    Ok(bytes.len())
+}
+
+/// Kills a helper's session and whoever else has its mark, wherever it went: into a session of its own, say.
+fn kill(pid: i32, mark: &str) {
+    if let Some(group) = Pid::from_raw(pid) {
+        // It may be gone already.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    for _ in 0..ROUNDS {
+        let marked = marked(mark);
+        if marked.is_empty() {
+            return;
+        }
+        for process in marked {
+            let _ = kill_process(process, Signal::KILL);
+        }
+    }
+}
+
+/// The processes with this entry in the environment that they were started with. (One that emptied its own is not found.)
+fn marked(mark: &str) -> Vec<Pid> {
+    let has_mark = |pid: &Pid| {
+        let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|entry| entry == mark.as_bytes())
+    };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
+    pids.filter(has_mark).collect()
+}
+
+impl Failure {
+    /// The error of a command that needed the helper to do something (`set user password`), in qemu-ga's words where it has any.
+    pub(crate) fn of(self, action: impl fmt::Display) -> Error {
+        let failed = |why: String| Error::generic(format!("child process has failed to {action}: {why}"));
+        match self {
+            Self::Start(name, error) => {
+                let why = format!("failed to exec '{name}': {}\n", os_text(&error));
+                Error { source: Some(Box::new(error)), ..failed(why) }
+            }
+            Self::Code(code, output) if output.is_empty() => failed(format!("exit status {code}")),
+            Self::Code(_, output) => failed(output),
+            Self::Signal(output) => {
+                let colon = if output.is_empty() { "" } else { ": " };
+                Error::generic(format!("child process has terminated abnormally{colon}{output}"))
+            }
+            Self::Late(limit, output) => {
+                let colon = if output.is_empty() { "" } else { ": " };
+                failed(format!("it was killed, for it had not ended after {limit:?}{colon}{output}"))
+            }
+            Self::Lost(error) => Error::io(format_args!("failed to {action}"), error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::context::test_agent;
+
+    fn run(helper: Helper) -> Result<String, Failure> {
+        let (agent, executor) = test_agent();
+        smol::block_on(executor.run(helper.run(&agent)))
+    }
+
+    fn sh(script: &str) -> Helper {
+        Helper::new("sh", &["-c", script], Duration::from_secs(30))
+    }
+
+    fn error(helper: Helper) -> String {
+        run(helper).unwrap_err().of("x y").desc
+    }
+
+    #[test]
+    fn output_of_both_kinds_is_told_and_input_is_given() {
+        assert_eq!(run(sh("echo a; echo b >&2; cat; echo $0")).unwrap(), "a\nb\nsh\n");
+        assert_eq!(run(sh("cat; cat <&0").input("secret\n")).unwrap(), "secret\n");
+        assert_eq!(run(sh("exec <&-; echo done").input(vec![b'x'; 1 << 20])).unwrap(), "done\n");
+        let much = run(sh("head -c 100000 /dev/zero | tr '\\0' x")).unwrap();
+        assert_eq!(much.len(), KEPT);
+    }
+
+    #[test]
+    fn failures_are_told_in_the_words_of_qemu_ga() {
+        let prefix = "child process has failed to x y";
+        assert_eq!(error(sh("exit 3")), format!("{prefix}: exit status 3"));
+        assert_eq!(error(sh("echo why; exit 3")), format!("{prefix}: why\n"));
+        assert_eq!(error(sh("kill -9 $$")), "child process has terminated abnormally");
+        assert_eq!(error(sh("echo a; kill -9 $$")), "child process has terminated abnormally: a\n");
+        let missing = Helper::new("/nonexistent", &[], Duration::from_secs(30));
+        let expected = format!("{prefix}: failed to exec '/nonexistent': No such file or directory\n");
+        assert_eq!(error(missing), expected);
+    }
+
+    #[test]
+    fn what_a_helper_leaves_behind_keeps_nobody_waiting_and_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("alive");
+        let script = format!(
+            "setsid sh -c 'sleep 0.3; echo still here; echo >{}; sleep 1000' & echo $!",
+            file.display()
+        );
+        let (agent, executor) = test_agent();
+        let pid = smol::block_on(executor.run(async {
+            let told = sh(&script).run(&agent).await.unwrap();
+            while !Path::new(&file).exists() {
+                Timer::after(Duration::from_millis(10)).await;
+            }
+            told
+        }));
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        kill_process_group(pid, Signal::KILL).or_else(|_| kill_process(pid, Signal::KILL)).unwrap();
+    }
+
+    #[test]
+    fn a_late_helper_is_killed_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script =
+            format!("echo begun; setsid sh -c 'echo $$ >{}; sleep 1000' & sleep 1000", file.display());
+        let begun = Instant::now();
+        // The daemonised one has to be there when the time is over.
+        let helper = Helper::new("sh", &["-c", &script], Duration::from_secs(2));
+        let desc = error(helper);
+        let expected =
+            "child process has failed to x y: it was killed, for it had not ended after 2s: begun\n";
+        assert_eq!(desc, expected);
+        assert!(begun.elapsed() < Duration::from_secs(100));
+        let pid = fs::read_to_string(&file).unwrap();
+        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    }
+}
