@@ -31,6 +31,7 @@ mod network;
 mod options;
 mod parity;
 mod policy;
+mod power;
 mod process;
 mod refused;
 mod requests;

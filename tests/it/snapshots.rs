@@ -307,7 +307,12 @@ fn check_of_everything() {
             guest-ping                      on   by default
             guest-info                      on   by default
             guest-get-time                  on   by default
+            guest-set-time                  on   by default
             guest-get-timezone              on   by default
+            guest-shutdown                  on   by default
+            guest-suspend-disk              on   by default
+            guest-suspend-ram               on   by default
+            guest-suspend-hybrid            on   by default
             guest-file-open                 on   by default
             guest-file-close                on   by default
             guest-file-read                 on   by default
@@ -348,7 +353,12 @@ fn check_of_everything() {
             guest-ping                      on   listed in agent.toml:13:10: [policy.channel.backup] allow
             guest-info                      off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-time                  off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-set-time                  off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-timezone              off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-shutdown                  off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-suspend-disk              off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-suspend-ram               off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-suspend-hybrid            off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-file-open                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-file-close                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-file-read                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
