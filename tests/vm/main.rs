@@ -7,11 +7,13 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait in wall time, and start programs as they are")]
 
 mod channels;
+mod clock;
 mod commands;
 mod freeze;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
+mod power;
 mod reconnect;
 mod storage_fstrim;
 mod storage_kinds;

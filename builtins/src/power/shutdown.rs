@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::system::RebootCommand;
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::helper::Failure;
 
 /// How long the kernel's way waits for what is not yet on the disks: one that hangs must not keep a machine on.
-const SYNC: std::time::Duration = std::time::Duration::from_secs(30);
+const SYNC: Duration = Duration::from_secs(30);
 
 /// What logged-in users read, where a program tells them; qemu-ga's words.
 const REASON: &str = "hypervisor initiated shutdown";
@@ -96,14 +97,12 @@ pub(super) async fn shut_down(cx: &Context, system: System, mode: Mode) -> Resul
             Err(next) => failure = Some(next),
         }
     }
-    // A systemd that refuses may be shutting down already, or be waiting for somebody who has asked for a few seconds: the kernel would
-    // not wait for the services' end.
-    let refused = matches!(failure, Some(Failure::Code(..) | Failure::Late(..)));
-    if refused
-        && runs_systemd
-        && let Some(failure) = failure
-    {
-        return Err(failure.of("shutdown"));
+    match failure {
+        // A systemd that refuses may be shutting down already: the kernel would cut its services short.
+        Some(refusal @ (Failure::Code(..) | Failure::Late(..))) if runs_systemd => {
+            return Err(refusal.of("shutdown"));
+        }
+        _ => {}
     }
     tracing::warn!(?mode, "no program does it: the kernel is told itself");
     let synced = async { cx.blocking(Work::Mounts, rustix::fs::sync).await.is_ok() };

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{System, run, wholly};
 use crate::command::{Command, Empty};
@@ -180,7 +180,7 @@ impl Kernel {
         fs::write(&self.state, sleep.state()).map_err(|error| self.cannot_write(&self.state, error))
     }
 
-    fn cannot_write(&self, file: &std::path::Path, error: io::Error) -> Error {
+    fn cannot_write(&self, file: &Path, error: io::Error) -> Error {
         Error::io(format_args!("suspend: cannot write to '{}'", file.display()), error)
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustix::io::Errno;
+use smol::Timer;
 use tempfile::TempDir;
 
 use super::shutdown::{Mode, shut_down};
@@ -128,6 +129,29 @@ fn the_kernel_is_last() {
     assert_eq!(system.shut_down(Mode::Halt, as_told), pair("done", "sbin/halt\n"));
     // A systemd without programs.
     assert_eq!(MadeUp::new().systemd().shut_down(Mode::Halt, as_told), pair("done", ""));
+}
+
+/// A host that sends it and leaves.
+#[test]
+fn what_has_begun_goes_on_without_its_client() {
+    let made_up = MadeUp::new()
+        .program("sbin/poweroff", "until test -e $0.go; do sleep 0.01; done; exit 1")
+        .program("sbin/shutdown", "");
+    let system = made_up.system(unused);
+    in_context(|cx| async move {
+        let request = wholly(&cx, move |cx| async move { shut_down(&cx, system, Mode::PowerOff).await });
+        let begun = async {
+            while made_up.read("log").is_empty() {
+                Timer::after(Duration::from_millis(5)).await;
+            }
+            Ok(Empty {})
+        };
+        smol::future::or(request, begun).await.unwrap();
+        let made_up = made_up.file("sbin/poweroff.go", "");
+        while !made_up.read("log").contains("sbin/shutdown") {
+            Timer::after(Duration::from_millis(5)).await;
+        }
+    });
 }
 
 #[test]

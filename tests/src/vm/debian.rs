@@ -88,6 +88,7 @@ impl Debian {
             initrd,
             disks: vec![DiskFile { path, discard: true }],
             serial: false,
+            reboots: false,
         })
     }
 

@@ -120,6 +120,16 @@ impl Guest {
         self.qmp.lock().unwrap_or_else(PoisonError::into_inner).run(command, arguments)
     }
 
+    /// Waits for an event of QEMU's, or takes the first of this name that has come since the last one, and returns its data.
+    pub fn await_event(&self, name: &str) -> Result<Value> {
+        self.qmp.lock().unwrap_or_else(PoisonError::into_inner).await_event(name)
+    }
+
+    /// The names of the events of QEMU's that had come when its last command ended, but for those that were waited for.
+    pub fn events(&self) -> Vec<String> {
+        self.qmp.lock().unwrap_or_else(PoisonError::into_inner).events()
+    }
+
     /// Waits until the guest's kernel knows whether a host program has the agent's port open.
     pub fn await_host(&self, connected: bool) -> Result<()> {
         // The loop is in the guest and starts no program: each one takes an emulated machine milliseconds.
@@ -181,7 +191,10 @@ fn start(folder: &Path, medium: &Medium) -> Result<Child> {
     let mut command = Command::new(program("setpriv")?);
     command.args(["--pdeathsig", "KILL"]).arg(program("qemu-system-x86_64")?);
     command.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]);
-    command.args(["-m", "768", "-smp", "2,maxcpus=3", "-nodefaults", "-display", "none", "-no-reboot"]);
+    command.args(["-m", "768", "-smp", "2,maxcpus=3", "-nodefaults", "-display", "none"]);
+    if !medium.reboots {
+        command.arg("-no-reboot");
+    }
     command.arg("-kernel").arg(&medium.kernel).arg("-initrd").arg(&medium.initrd);
     command.args(["-append", Medium::COMMAND_LINE]);
     command.args(["-serial", &format!("file:{}", place("console"))]);

@@ -121,6 +121,7 @@ pub struct Image {
     disks: Vec<Disk>,
     setup: String,
     serial: bool,
+    reboots: bool,
 }
 
 /// An image made real: what a virtual machine is started with.
@@ -130,6 +131,7 @@ pub(super) struct Medium {
     pub(super) initrd: PathBuf,
     pub(super) disks: Vec<DiskFile>,
     pub(super) serial: bool,
+    pub(super) reboots: bool,
 }
 
 /// A disk made real.
@@ -164,6 +166,7 @@ impl Image {
             disks: Vec::new(),
             setup: String::new(),
             serial: false,
+            reboots: false,
         }
     }
 
@@ -179,6 +182,13 @@ impl Image {
     #[must_use]
     pub fn serial(mut self) -> Self {
         self.serial = true;
+        self
+    }
+
+    /// Lets the machine start anew when the guest says so, or the host; otherwise that ends it.
+    #[must_use]
+    pub fn reboots(mut self) -> Self {
+        self.reboots = true;
         self
     }
 
@@ -250,7 +260,7 @@ impl Image {
             disk.make(&path)?;
             disks.push(DiskFile { path, discard: disk.discard });
         }
-        Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks, serial: self.serial })
+        Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks, serial: self.serial, reboots: self.reboots })
     }
 
     fn initramfs(&self, kernel: &Kernel) -> Result<Vec<u8>> {

@@ -6,6 +6,11 @@
 /bin/busybox --install -s
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 
+# What halt, poweroff and reboot tell the first process, as busybox's own init understands it.
+for end in 'USR1 halt' 'USR2 poweroff' 'TERM reboot'; do
+    trap "echo 'init: ${end#* }'; sync; busybox ${end#* } -f" "${end% *}"
+done
+
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t debugfs debugfs /sys/kernel/debug
