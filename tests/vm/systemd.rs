@@ -39,6 +39,7 @@ fn in_the_place_of_qemu_ga_and_back() -> Result<()> {
         step("what others do to the name", || by_others(guest))?;
         step("reload", || reload(guest))?;
         step("killed", || killed(guest))?;
+        step("killed while the disk is frozen", || killed_while_frozen(guest))?;
         step("a program outlives a restart", || restart(guest))?;
         step("the port goes and comes", || port(guest))?;
         step("qemu-ga's defaults files", || defaults(guest))?;
@@ -176,15 +177,38 @@ fn reload(guest: &Guest) -> Result<()> {
 }
 
 fn killed(guest: &Guest) -> Result<()> {
+    kill(guest)?;
+    let told = guest.connect()?.run("guest-get-host-name", json!({}))?;
+    ensure!(told == json!({"host-name": "waga-debian"}), "{told}");
+    Ok(())
+}
+
+/// Ends the agent without a word, and waits for the next one.
+fn kill(guest: &Guest) -> Result<()> {
     let agent = property(guest, "MainPID")?;
     guest.shell(&format!("kill -KILL {agent}"))?;
     await_until("another agent", PATIENCE, || {
         let now = property(guest, "MainPID")?;
         Ok((now != "0" && now != agent).then_some(()))
+    })
+}
+
+/// It comes back and thaws, though a program that it started hangs on the frozen disk.
+fn killed_while_frozen(guest: &Guest) -> Result<()> {
+    let mut host = guest.connect()?;
+    let write = "while :; do echo >/root/written; done";
+    let program = host.run("guest-exec", json!({"path": "sh", "arg": ["-c", write]}))?["pid"].clone();
+    host.run("guest-fsfreeze-freeze", json!({}))?;
+    await_until("a program that hangs", PATIENCE, || {
+        let (status, _) = guest.shell_status(&format!("grep -q '^State:.*D' /proc/{program}/status"))?;
+        Ok((status == 0).then_some(()))
     })?;
-    let told = guest.connect()?.run("guest-get-host-name", json!({}))?;
-    ensure!(told == json!({"host-name": "waga-debian"}), "{told}");
-    Ok(())
+    drop(host);
+    kill(guest)?;
+    let mut host = guest.connect()?;
+    host.ask(&json!({"execute": "guest-fsfreeze-thaw"}))?;
+    ensure!(host.run("guest-fsfreeze-status", json!({}))? == json!("thawed"));
+    guest.shell(&format!("kill -KILL {program} && sync /root/written && rm /root/written")).map(drop)
 }
 
 /// The host may restart its agent through the agent, and what it started before goes on.
