@@ -11,6 +11,7 @@ mod commands;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
+mod libvirt_changes;
 mod reconnect;
 mod storage_fstrim;
 mod storage_kinds;
