@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Builtin, Command, Empty};
+use crate::command::{Builtin, Command, Empty, WhileFrozen};
 use crate::context::{CommandInfo, Context};
 use crate::error::Result;
 
@@ -27,7 +27,7 @@ struct GuestSyncDelimited;
 
 impl Command for GuestSyncDelimited {
     const NAME: &'static str = "guest-sync-delimited";
-    const WHILE_FROZEN: bool = true;
+    const WHILE_FROZEN: WhileFrozen = WhileFrozen::On;
     const DELIMITED: bool = true;
     const AUDITED: &'static [&'static str] = &["id"];
     type Args = Sync;
@@ -43,7 +43,7 @@ struct GuestSync;
 
 impl Command for GuestSync {
     const NAME: &'static str = "guest-sync";
-    const WHILE_FROZEN: bool = true;
+    const WHILE_FROZEN: WhileFrozen = WhileFrozen::On;
     const AUDITED: &'static [&'static str] = &["id"];
     type Args = Sync;
     type Return = i64;
@@ -58,7 +58,7 @@ struct GuestPing;
 
 impl Command for GuestPing {
     const NAME: &'static str = "guest-ping";
-    const WHILE_FROZEN: bool = true;
+    const WHILE_FROZEN: WhileFrozen = WhileFrozen::On;
     type Args = Empty;
     type Return = Empty;
 
@@ -79,7 +79,7 @@ struct Info {
 
 impl Command for GuestInfo {
     const NAME: &'static str = "guest-info";
-    const WHILE_FROZEN: bool = true;
+    const WHILE_FROZEN: WhileFrozen = WhileFrozen::On;
     type Args = Empty;
     type Return = Info;
 

@@ -19,7 +19,7 @@ pub trait Command: 'static {
     /// The name on the wire.
     const NAME: &'static str;
     /// Whether it may run while filesystems are frozen.
-    const WHILE_FROZEN: bool = false;
+    const WHILE_FROZEN: WhileFrozen = WhileFrozen::Off;
     /// Whether success is answered; `false` is QAPI's `success-response: false`.
     const REPLIES: bool = true;
     /// Whether its reply is preceded by the byte 0xFF.
@@ -47,6 +47,17 @@ pub trait Command: 'static {
     /// The future may be dropped at any `await` once its client has been gone for some seconds: what must not stop halfway (a freeze)
     /// belongs in one piece of blocking work, or in a task of its own.
     fn run(cx: &Context, args: Self::Args) -> impl Future<Output = Result<Self::Return>> + Send;
+}
+
+/// Whether a command may run while filesystems are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhileFrozen {
+    /// It may not: it might write to one of them, and wait for the thaw.
+    Off,
+    /// It may, where the operator lets it.
+    On,
+    /// It may, whatever the operator says: without it nobody could end that.
+    Always,
 }
 
 /// Arguments of more bytes than this are read on another thread.
@@ -97,7 +108,7 @@ pub struct Builtin {
     /// The name on the wire.
     pub name: &'static str,
     /// See [`Command::WHILE_FROZEN`].
-    pub while_frozen: bool,
+    pub while_frozen: WhileFrozen,
     /// See [`Command::REPLIES`].
     pub replies: bool,
     /// See [`Command::DELIMITED`].

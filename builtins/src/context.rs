@@ -1,7 +1,6 @@
 //! What a command can reach: the agent's state, who called, and the threads for work that can block. Nothing else; no statics.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Executor, Timer};
 
 use crate::error::{Error, Result};
+use crate::fsfreeze::{Freeze, FreezeSettings, UnderWay};
 use crate::limits::Limits;
 use crate::{exec, file, storage};
 
@@ -67,16 +67,14 @@ pub trait Catalogue: Send + Sync {
 pub struct Settings {
     /// Where state is kept between runs.
     pub state_dir: PathBuf,
+    /// How filesystems are frozen.
+    pub freeze: FreezeSettings,
 }
 
-/// Whether filesystems are frozen, as far as this agent did it.
-#[derive(Debug, Default)]
-pub struct Freeze(AtomicBool);
-
-impl Freeze {
-    /// Whether the agent has filesystems frozen now.
-    pub fn is_frozen(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+impl Settings {
+    /// State in this folder; all else as by default.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self { state_dir: state_dir.into(), freeze: FreezeSettings::default() }
     }
 }
 
@@ -151,16 +149,18 @@ impl Agent {
             execs: exec::Execs::new(),
             probes: storage::Probes::default(),
             trims: storage::Trims::default(),
-            freeze: Freeze::default(),
+            freeze: Freeze::new(&settings.state_dir, settings.freeze.clone()),
             catalogue,
             executor: Arc::downgrade(executor),
             bounds: BOUNDS.map(|(_, bound)| Arc::new(Semaphore::new(bound))),
         }
     }
 
-    /// Ends it in order: what the next start should know is written.
+    /// Ends it in order: what the next start should know is written, unless a filesystem would make that wait.
     pub fn close(&self) {
-        self.files.close();
+        if !self.freeze.is_frozen() {
+            self.files.close();
+        }
     }
 
     /// Runs a task beside the requests until it or the agent ends.
@@ -180,6 +180,8 @@ pub struct Context {
     pub caller: Caller,
     /// What the caller may do within the command.
     pub limits: Arc<Limits>,
+    /// That the request is under way, unless it may be while filesystems are frozen.
+    pub under_way: Option<Arc<UnderWay>>,
 }
 
 impl Context {
@@ -213,6 +215,25 @@ impl Context {
             None => in_time(bound.acquire_arc()).await,
         };
         Self::run(permit, work).await
+    }
+
+    /// As [`Self::blocking`], for work that may write to a filesystem: no freeze begins before it has ended, even if nobody waits for it
+    /// any more.
+    ///
+    /// # Errors
+    /// As [`Self::blocking`].
+    pub async fn writing<T: Send + 'static>(
+        &self,
+        kind: Work,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let under_way = self.under_way.clone();
+        let work = move || {
+            let result = work();
+            drop(under_way);
+            result
+        };
+        self.blocking(kind, work).await
     }
 
     /// As [`Self::blocking`], but gives up when all threads of the kind are taken: for work that is known to hang.
@@ -279,6 +300,6 @@ pub(crate) fn test_agent() -> (Arc<Agent>, Arc<Executor<'static>>) {
         }
     }
     let executor = Arc::new(Executor::new());
-    let settings = Settings { state_dir: "/nonexistent".into() };
+    let settings = Settings::new("/nonexistent");
     (Arc::new(Agent::new(&settings, Box::new(Nothing), &executor)), executor)
 }

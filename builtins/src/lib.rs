@@ -9,7 +9,7 @@ mod cpu;
 mod error;
 pub mod exec;
 pub mod file;
-mod fsfreeze;
+pub mod fsfreeze;
 mod helper;
 mod limits;
 mod memory;
@@ -24,8 +24,8 @@ mod time;
 mod users;
 
 pub use agent::QEMU_VERSION;
-pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply};
-pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Freeze, Owner, Settings, Work};
+pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply, WhileFrozen};
+pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Owner, Settings, Work};
 pub use error::{Error, ErrorClass, Result, os_text};
 pub use limits::Limits;
 pub use sys::{allocator, code::release_code, fork::fork, listen_fds};
@@ -69,13 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_while_frozen_is_qemu_gas_list() {
-        let frozen: Vec<_> =
-            all().filter(|builtin| builtin.while_frozen).map(|builtin| builtin.name).collect();
-        assert_eq!(
-            frozen,
-            ["guest-sync-delimited", "guest-sync", "guest-ping", "guest-info", "guest-fsfreeze-status"]
-        );
+    fn what_runs_while_frozen_is_qemu_gas_list_and_the_report() {
+        let those = |which| {
+            let names = all().filter(move |builtin| builtin.while_frozen == which);
+            names.map(|builtin| builtin.name).collect::<Vec<_>>()
+        };
+        let on = ["guest-sync-delimited", "guest-sync", "guest-ping", "guest-info", "waga-get-freeze-report"];
+        assert_eq!(those(WhileFrozen::On), on);
+        assert_eq!(those(WhileFrozen::Always), ["guest-fsfreeze-status", "guest-fsfreeze-thaw"]);
     }
 
     #[test]

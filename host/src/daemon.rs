@@ -1,9 +1,11 @@
 //! The daemon's life: one thread that runs the executor and the reactor, started after everything is open, ended by a signal.
 //!
 //! SIGTERM and SIGINT end it, SIGHUP reads the configuration anew: policy changes in place, channels stay open (closing the port would
-//! make libvirt drop the agent), log files are opened again. A configuration with a fault changes nothing.
+//! make libvirt drop the agent), log files are opened again. A configuration with a fault changes nothing. However it ends, filesystems
+//! that are frozen are thawed first.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use smol::channel::Receiver;
 use smol::future::FutureExt;
 use smol::{Async, Executor, Timer};
-use waga_builtins::Settings;
+use waga_builtins::fsfreeze::{Exclude, Freeze, FreezeSettings};
+use waga_builtins::{Agent, Settings};
 
 use crate::audit::Audit;
 use crate::background::{self, PidFile, Side};
@@ -48,25 +51,42 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     } else {
         None
     };
+    // Where an agent before left filesystems frozen, no file is written to before they are thawed.
+    let was_left = Freeze::was_left(&config.state_dir);
+    if was_left {
+        let _ = log::hold(true);
+    }
     log::start(&config.log, config.daemonize).map_err(text)?;
-    let pid_file = waiting.as_ref().map(|_| PidFile::take(&config.pid_file)).transpose().map_err(text)?;
-    let ended = serve(config, sources, passed, || waiting.map_or(Ok(()), background::Waiting::started));
-    drop(pid_file);
+    let background = waiting.is_some();
+    let pid_file = match background && !was_left {
+        true => Some(PidFile::take(&config.pid_file).map_err(text)?),
+        false => None,
+    };
+    let state_dir = config.state_dir.clone();
+    let started = || waiting.map_or(Ok(()), background::Waiting::started);
+    let ended = serve(config, sources, passed, started, was_left && background);
+    if Freeze::was_left(&state_dir) {
+        // Still frozen: to remove a file might wait for the thaw, and the agent with it.
+        std::mem::forget(pid_file);
+    }
     log::end();
     ended.map(|()| ExitCode::SUCCESS).map_err(text)
 }
 
-/// Opens the channels, says so, and serves until a signal ends it or the last channel fails.
+/// Opens the channels, says so, and serves until a signal ends it or the last channel fails; then nothing is left frozen.
+///
+/// `late_pid_file`: the pid file is to be taken once filesystems are thawed that an agent before left frozen.
 fn serve(
     mut config: Config,
     sources: Sources,
     passed: Vec<Passed>,
     started: impl FnOnce() -> io::Result<()>,
+    late_pid_file: bool,
 ) -> io::Result<()> {
     waga_builtins::allocator::bound();
     let signals = Signals::new()?;
     let executor: Arc<Executor<'static>> = Arc::default();
-    let settings = Settings { state_dir: config.state_dir.clone() };
+    let settings = settings(&config);
     let policy = std::mem::take(&mut config.policy);
     // What is passed takes the place of what is configured.
     let served: Vec<Arc<str>> = match &passed[..] {
@@ -75,10 +95,12 @@ fn serve(
     };
     reload::warn(&policy, &config, &served);
     let audit = config.audit.as_ref().map(|audit| Audit::start(audit, config.daemonize)).transpose()?;
-    let dispatcher = Dispatcher::new(Registry::builtins(), policy, &settings, &executor);
+    let dispatcher = Dispatcher::new(Registry::of_agent(config.name), policy, &settings, &executor);
     let dispatcher = dispatcher.audited(audit);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
+    let agent = dispatcher.agent();
+    Freeze::resume(agent)?;
     let house = House {
         dispatcher: dispatcher.clone(),
         budget: Arc::default(),
@@ -89,6 +111,8 @@ fn serve(
     let channels = channel::open_all(&config.channels, passed, &house)?;
     started()?;
     let watchdog = executor.spawn(service::feed_watchdog());
+    let late_pid_file =
+        late_pid_file.then(|| executor.spawn(take_later(agent.clone(), config.pid_file.clone())));
     let settling = executor.spawn(async {
         // Not before the first requests, which often come at once: they would wait for what is given back.
         Timer::after(SETTLED).await;
@@ -101,16 +125,44 @@ fn serve(
             reload::reload(&sources, &config, &served, &dispatcher).await;
         }
     };
-    let end = until_end(async || signals.next().await, attend).or(deaf(&failures, channels));
+    let end = async {
+        let ended = until_end(async || signals.next().await, attend).or(deaf(&failures, channels)).await;
+        service::stopping();
+        Freeze::end(agent).await;
+        ended
+    };
     let ended = smol::block_on(executor.run(end));
-    drop((watchdog, settling));
-    service::stopping();
-    dispatcher.agent().close();
+    drop((watchdog, settling, late_pid_file));
+    agent.close();
     // What is under way is dropped here: then the audit tells of it.
     drop(executor);
     // Files that clients left open are for the kernel to close: that may wait for a disk, and the log has not ended yet.
     std::mem::forget(dispatcher);
     ended
+}
+
+/// What the commands are told.
+fn settings(config: &Config) -> Settings {
+    let freeze = FreezeSettings {
+        hook: config.freeze.hook.clone(),
+        hook_timeout: config.freeze.hook_timeout,
+        deadline: config.freeze.deadline,
+        exclude: Exclude::new(&config.freeze.exclude).unwrap_or_default(),
+        tells_unasked: config.name == Name::Waga,
+        hold_files: log::hold,
+    };
+    Settings { freeze, ..Settings::new(config.state_dir.clone()) }
+}
+
+/// Takes the pid file once nothing is frozen any more, and has it until it is dropped. Nobody is left to be told that it cannot.
+async fn take_later(agent: Arc<Agent>, path: PathBuf) {
+    while agent.freeze.is_frozen() {
+        Timer::after(Duration::from_secs(1)).await;
+    }
+    match smol::unblock(move || PidFile::take(&path)).await {
+        Ok(_taken) => std::future::pending().await,
+        Err(error) => tracing::error!(%error, "going on without a pid file"),
+    }
 }
 
 /// Waits until the last channel has failed: an agent that nobody can reach ends, so that its service manager starts it again.

@@ -61,7 +61,7 @@ fn request(text: &str) -> Request {
 fn line(command: &str, policy: Policy) -> String {
     let (ours, theirs) = UnixDatagram::pair().unwrap();
     let output = log::Output::over(theirs, log::Kind::Audit);
-    let settings = Settings { state_dir: std::env::temp_dir() };
+    let settings = Settings::new(std::env::temp_dir());
     let dispatcher = Dispatcher::new(Registry::of(COMMANDS.iter()), policy, &settings, &Arc::default());
     let dispatcher = dispatcher.audited(Some(Audit::to(output)));
     let caller = Caller::Channel("test".into());

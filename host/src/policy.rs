@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use waga_builtins::{Caller, Limits};
+use waga_builtins::{Caller, Limits, WhileFrozen};
 
 use crate::registry::Slot;
 
@@ -173,7 +173,8 @@ impl Policy {
 
     /// Whether this caller may run this command now, and why.
     ///
-    /// While frozen, just the commands that can run then, less the blocked ones. (qemu-ga lets its frozen list override the operator's.)
+    /// While frozen, just the commands that can run then, less the blocked ones; but what ends it is always on. (qemu-ga lets all of its
+    /// frozen list override the operator's.)
     pub fn verdict(&self, slot: &Slot, caller: &Caller, frozen: bool) -> Verdict<'_> {
         let own = match caller {
             Caller::Channel(name) if !self.channels.is_empty() => self.channels.get(name),
@@ -181,8 +182,9 @@ impl Policy {
         };
         let name = &*slot.name;
         let against = self.all.against(name).or_else(|| own.and_then(|rules| rules.against(name)));
+        let against = against.filter(|_| !frozen || slot.flags.while_frozen != WhileFrozen::Always);
         let reason = against.unwrap_or_else(|| {
-            if frozen && !slot.flags.while_frozen {
+            if frozen && slot.flags.while_frozen == WhileFrozen::Off {
                 return Reason::Frozen;
             }
             let lists = own.into_iter().chain([&self.all]).flat_map(|rules| &rules.allow);
@@ -260,6 +262,13 @@ mod tests {
         assert!(check(&[], &[], "guest-ping", true));
         assert!(!check(&[], &[], "guest-get-time", true));
         assert!(!check(&[], &["guest-ping"], "guest-ping", true));
+        // What ends it is on whatever the operator says, but only then.
+        for name in ["guest-fsfreeze-thaw", "guest-fsfreeze-status"] {
+            for (allow, block) in [(&[][..], &[name][..]), (&[&[][..]][..], &[])] {
+                assert!(check(allow, block, name, true));
+                assert!(!check(allow, block, name, false));
+            }
+        }
     }
 
     #[test]

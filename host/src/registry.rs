@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use waga_builtins::{BoxFuture, Builtin, Context, FAMILIES, Reply, Result, qapi::Arguments};
+use crate::cli::Name;
+use waga_builtins::{BoxFuture, Builtin, Context, FAMILIES, Reply, Result, WhileFrozen, qapi::Arguments};
 
 /// Who can serve a command. Closed on purpose: what comes from outside comes as an extension.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ impl Provider {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flags {
     /// Whether it may run while filesystems are frozen.
-    pub while_frozen: bool,
+    pub while_frozen: WhileFrozen,
     /// Whether its success is answered.
     pub replies: bool,
     /// Whether its reply is preceded by the byte 0xFF.
@@ -84,6 +85,12 @@ impl Registry {
     /// The agent's own commands.
     pub fn builtins() -> Self {
         Self::of(FAMILIES.iter().copied().flatten())
+    }
+
+    /// Those that an agent of this name has: qemu-ga has none of waga's own.
+    pub fn of_agent(name: Name) -> Self {
+        let builtins = FAMILIES.iter().copied().flatten();
+        Self::of(builtins.filter(|builtin| name == Name::Waga || !builtin.name.starts_with("waga-")))
     }
 
     /// These commands.

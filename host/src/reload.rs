@@ -77,6 +77,7 @@ async fn replace(
         ("[log]", config.log != running.log),
         ("[audit]", config.audit != running.audit),
         ("[state]", config.state_dir != running.state_dir),
+        ("[freeze]", config.freeze != running.freeze),
         ("[daemon]", (config.daemonize, &config.pid_file) != (running.daemonize, &running.pid_file)),
     ];
     for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
@@ -110,7 +111,7 @@ fn lost<'a>(
 /// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
 pub(crate) fn warn(policy: &Policy, config: &Config, served: &[Arc<str>]) {
     let is_served = |name: &str| served.iter().any(|it| **it == *name);
-    let warnings = check::warnings(policy, &Registry::builtins(), is_served);
+    let warnings = check::warnings(policy, &Registry::of_agent(config.name), is_served);
     for warning in config.doubts.iter().chain(&warnings) {
         match config.name {
             Name::Waga => tracing::error!("{warning}"),

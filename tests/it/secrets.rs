@@ -59,7 +59,13 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         | "guest-network-get-interfaces"
         | "guest-network-get-route"
         | "guest-ping"
+        | "waga-get-freeze-report"
         | "guest-get-devices" => vec![json!({})],
+        // Never with arguments that it takes: this machine is not to be frozen.
+        "guest-fsfreeze-freeze" | "guest-fsfreeze-thaw" => vec![json!({"no-such": PLAIN})],
+        "guest-fsfreeze-freeze-list" => {
+            vec![json!({"mountpoints": 5}), json!({PLAIN: []})]
+        }
         // Not on this machine: what a command of these would change is not there.
         "guest-set-user-password" => vec![
             json!({"username": "nonexistent-user", "password": ENCODED, "crypted": false}),

@@ -315,6 +315,10 @@ fn check_of_everything() {
             guest-file-seek                 on   by default
             guest-file-flush                on   by default
             guest-fsfreeze-status           on   by default
+            guest-fsfreeze-freeze           on   by default
+            guest-fsfreeze-freeze-list      on   by default
+            guest-fsfreeze-thaw             on   by default
+            waga-get-freeze-report          on   by default
             guest-network-get-interfaces    on   by default
             guest-network-get-route         on   by default
             guest-get-vcpus                 on   by default
@@ -347,6 +351,10 @@ fn check_of_everything() {
             guest-file-seek                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-file-flush                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-fsfreeze-status           off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fsfreeze-freeze           off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fsfreeze-freeze-list      off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            guest-fsfreeze-thaw             off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-get-freeze-report          off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-network-get-interfaces    off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-network-get-route         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-get-vcpus                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow

@@ -8,6 +8,7 @@
 
 mod channels;
 mod commands;
+mod freeze;
 mod hung_filesystem;
 mod idle;
 mod libvirt;

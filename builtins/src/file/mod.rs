@@ -158,7 +158,7 @@ impl Command for GuestFileClose {
         let mut opened = cx.locked(args.handle, file).await?;
         lock(&cx.agent.files.open).remove(&args.handle);
         if let Some(file) = opened.file.take() {
-            let closed = cx.blocking(Work::Files, || nix::unistd::close(OwnedFd::from(file))).await?;
+            let closed = cx.writing(Work::Files, || nix::unistd::close(OwnedFd::from(file))).await?;
             closed.map_err(|errno| Error::io("failed to close handle", errno.into()))?;
         }
         Ok(Empty {})

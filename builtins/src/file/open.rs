@@ -44,7 +44,7 @@ impl Command for GuestFileOpen {
             let in_memory = page_cache::is_in_memory(&file);
             Ok((Opened { file: Some(file), in_memory, deferred: None }, lock(&counter).take()))
         };
-        let (opened, handle) = cx.blocking(Work::Files, work).await??;
+        let (opened, handle) = cx.writing(Work::Files, work).await??;
         cx.agent.files.add(cx, handle, opened);
         Ok(handle)
     }

@@ -73,7 +73,7 @@ impl Command for GuestFileWrite {
             let count = opened.file().and_then(|file| write(file, data.bytes()));
             count.map_err(|error| Error::io("failed to write to file", error))
         };
-        let count = if at_once { work()? } else { cx.blocking(Work::Files, work).await?? };
+        let count = if at_once { work()? } else { cx.writing(Work::Files, work).await?? };
         Ok(Written { count, eof: false })
     }
 }

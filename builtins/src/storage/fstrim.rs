@@ -153,13 +153,14 @@ async fn trim<D: Disks>(cx: &Context, disks: D, mount: &Mount, minimum: u64) -> 
     let (file, turn) = within(limits.opening, "open", opening).await?;
     let file = file.map_err(|error| Error::io("failed to open", error))?;
 
-    // Somebody has frozen them meanwhile, and no trim would be begun now.
+    // Somebody wants to freeze: that waits for what is under way, so no more is begun.
     if cx.agent.freeze.is_frozen() {
         return Err(failed("trim", Errno::BUSY));
     }
     turn.extend(limits.trimming);
-    let trimming = cx.blocking_in_turn(Work::Trim, move || (disks.trim(&file, minimum), turn));
-    let (trimmed, _turn) = within(limits.trimming, "trim", trimming).await?;
+    let under_way = cx.under_way.clone();
+    let trimming = cx.blocking_in_turn(Work::Trim, move || (disks.trim(&file, minimum), turn, under_way));
+    let (trimmed, ..) = within(limits.trimming, "trim", trimming).await?;
     trimmed.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOTTY | Errno::OPNOTSUPP) => {
             Error { source: Some(Box::new(error)), ..Error::generic("trim not supported") }

@@ -11,7 +11,12 @@ use crate::context::{Caller, Context, test_agent};
 
 /// What a command is given.
 pub(super) fn context() -> Context {
-    Context { agent: test_agent().0, caller: Caller::Channel("test".into()), limits: Arc::default() }
+    Context {
+        agent: test_agent().0,
+        caller: Caller::Channel("test".into()),
+        limits: Arc::default(),
+        under_way: None,
+    }
 }
 
 /// The folder, gone when dropped.

@@ -11,6 +11,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, str};
 
+use super::block::Tree;
 use crate::error::{Error, Result};
 
 /// The number of a block device.
@@ -61,15 +62,81 @@ pub(crate) struct Mount {
 /// # Errors
 /// qemu-ga's text for a guest without `/proc`.
 pub(crate) fn list(root: &Path) -> Result<Vec<Mount>> {
+    Ok(parse(&table(root)?, Device::of_node))
+}
+
+/// The kernel's table of mounts.
+fn table(root: &Path) -> Result<Vec<u8>> {
     // With room from the start, since the file has no size to go by: one read, not a search for the end.
     let mut table = Vec::with_capacity(8 * 1024);
     match File::open(root.join("proc/self/mountinfo")).and_then(|mut file| file.read_to_end(&mut table)) {
-        Ok(_) => Ok(parse(&table, Device::of_node)),
+        Ok(_) => Ok(table),
         // The name is that of the file to which qemu-ga goes over last; it is not there either.
         Err(error) => Err(Error {
             source: Some(Box::new(error)),
             ..Error::generic("failed to open mtab file: '/proc/self/mounts'")
         }),
+    }
+}
+
+/// The mounted filesystems, and which of them lie on files of others.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    table: Vec<u8>,
+    mounts: Vec<Mount>,
+    tree: Tree,
+}
+
+impl Stack {
+    /// Reads the table of the system below `root`.
+    ///
+    /// # Errors
+    /// As [`list`].
+    pub(crate) fn read(root: &Path) -> Result<Self> {
+        let table = table(root)?;
+        Ok(Self { mounts: parse(&table, Device::of_node), table, tree: Tree::new(root) })
+    }
+
+    /// As [`list`] has them.
+    pub(crate) fn mounts(&self) -> &[Mount] {
+        &self.mounts
+    }
+
+    /// The devices of the filesystems that hold the files which a device is made of, at any depth: those of loop devices below it.
+    pub(crate) fn holders(&self, device: Device) -> Vec<Device> {
+        let (mut holders, mut seen, mut rest) = (Vec::new(), HashSet::new(), vec![device]);
+        while let Some(device) = rest.pop() {
+            let Some(path) = self.tree.link(&format!("/sys/dev/block/{device}")) else { continue };
+            let mut folders = vec![path];
+            while let Some(folder) = folders.pop() {
+                if !seen.insert(folder.clone()) {
+                    continue;
+                }
+                folders.extend(self.tree.links(&format!("{folder}/slaves")).unwrap_or_default());
+                // A partition of one lies within its folder.
+                let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+                let file = [folder.as_str(), parent]
+                    .iter()
+                    .find_map(|folder| self.tree.attribute(&format!("{folder}/loop/backing_file")));
+                let holder = file.and_then(|file| self.holder(Path::new(file.trim_end_matches('\n'))));
+                if let Some(holder) = holder.filter(|holder| !holders.contains(holder)) {
+                    holders.push(holder);
+                    rest.push(holder);
+                }
+            }
+        }
+        holders
+    }
+
+    /// The device of the filesystem that a path leads to, by its text alone: to look it up might wait.
+    fn holder(&self, path: &Path) -> Option<Device> {
+        let lines = self.table.split(|&byte| byte == b'\n').filter_map(Line::parse);
+        // Of mounts over each other the last counts.
+        let (_, line) = lines
+            .map(|line| (PathBuf::from(unescape(line.mountpoint)), line))
+            .filter(|(point, _)| path.starts_with(point))
+            .max_by_key(|(point, _)| point.components().count())?;
+        Some(line.mount(Device::of_node)?.device)
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::mm::{Advice, madvise};
 pub fn release_code() {
     // No /proc, nothing given back.
     let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    for (start, length) in maps.lines().filter_map(code) {
+    for (start, length) in code_of_files(&maps) {
         // SAFETY: the mapping is private, cannot be written and comes from a file, and code of position-independent programs is never
         // relocated; so its pages are the file's, and dropping them brings the same bytes back when they are next touched. (What a
         // debugger wrote there, a breakpoint, is lost.) No reference into it is invalidated: its address range stays mapped.
@@ -23,6 +23,11 @@ pub fn release_code() {
             tracing::debug!(%error, "code stays in memory");
         }
     }
+}
+
+/// The start and the length of each mapping of `/proc/PID/maps` that is code of a file.
+pub(crate) fn code_of_files(maps: &str) -> impl Iterator<Item = (usize, usize)> {
+    maps.lines().filter_map(code)
 }
 
 /// The range of a line of `/proc/PID/maps` that is code of a file: `START-END r-xp OFFSET DEVICE INODE PATH`.

@@ -4,6 +4,7 @@ pub mod allocator;
 pub(crate) mod code;
 pub(crate) mod fitrim;
 pub(crate) mod fork;
+pub(crate) mod freeze;
 pub(crate) mod identity;
 pub mod listen_fds;
 pub(crate) mod localtime;

@@ -139,7 +139,7 @@ fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsStrin
             Means::Block | Means::Allow => {
                 let list = value.unwrap_or_default().string().map_err(text)?;
                 if list == "help" || list == "?" {
-                    return Ok(Wish::Print(command_names()));
+                    return Ok(Wish::Print(command_names(name)));
                 }
                 let lists = if flag.means == Means::Block { &mut options.block } else { &mut options.allow };
                 lists.extend(names(&list));
@@ -177,8 +177,8 @@ fn version(name: Name) -> String {
     }
 }
 
-fn command_names() -> String {
-    let registry = crate::registry::Registry::builtins();
+fn command_names(name: Name) -> String {
+    let registry = crate::registry::Registry::of_agent(name);
     registry.slots().iter().map(|slot| &*slot.name).collect::<Vec<_>>().join("\n")
 }
 

@@ -7,15 +7,18 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::unistd::{Group, User};
 use toml::Spanned;
+use waga_builtins::fsfreeze::Exclude;
 use waga_builtins::{Limits, exec, file};
 
 use super::ConfigError;
 use super::channel::{Access, Channel, Method};
+use super::freeze;
 use super::log::{Audit, Target};
-use super::schema::{ChannelTable, File, FileTable, PolicyTable, ProgramTable, RulesTable, Who};
+use super::schema::{ChannelTable, File, FileTable, FreezeTable, PolicyTable, ProgramTable, RulesTable, Who};
 use crate::nearest::nearest;
 use crate::policy::{AllowList, Names, Origin, Rules};
 
@@ -33,7 +36,7 @@ pub(super) struct Said {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) daemonize: Option<bool>,
     pub(super) pid_file: Option<PathBuf>,
-    pub(super) fsfreeze_hook: Option<PathBuf>,
+    pub(super) freeze: freeze::Said,
     /// Policy as it was written.
     pub(super) table: PolicyTable,
 }
@@ -64,7 +67,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Said, ConfigError> {
         state_dir: file.state.dir,
         daemonize: file.daemon.daemonize,
         pid_file: file.daemon.pidfile,
-        fsfreeze_hook: file.freeze.hook,
+        freeze: source.freeze(file.freeze)?,
         table,
     })
 }
@@ -165,6 +168,35 @@ impl Source<'_> {
         }
         channel.retry = table.retry_path;
         Ok(channel)
+    }
+
+    fn freeze(&self, table: FreezeTable) -> Result<freeze::Said, ConfigError> {
+        let deadline = |text: &Spanned<String>| match text.get_ref().as_str() {
+            "off" => Ok(None),
+            _ => self.time(text, " or \"off\"").map(Some),
+        };
+        let exclude = |list: Spanned<Vec<String>>| {
+            Exclude::new(list.get_ref()).map_err(|text| self.error(&list.span(), text))?;
+            Ok(list.into_inner())
+        };
+        Ok(freeze::Said {
+            hook: table.hook,
+            hook_timeout: table.hook_timeout.map(|text| self.time(&text, "")).transpose()?,
+            deadline: table.deadline.map(|text| deadline(&text)).transpose()?,
+            exclude: table.exclude.map(exclude).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// A time that is not nought; `or` is what else may stand there.
+    fn time(&self, text: &Spanned<String>, or: &str) -> Result<Duration, ConfigError> {
+        let time = humantime::parse_duration(text.get_ref()).ok().filter(|time| !time.is_zero());
+        time.ok_or_else(|| {
+            let written = text.get_ref();
+            self.error(
+                &text.span(),
+                format!("'{written}' is no time: write \"90s\", \"10m\" or \"1h 30m\"{or}"),
+            )
+        })
     }
 
     fn mode(&self, mode: &Spanned<String>) -> Result<u32, ConfigError> {

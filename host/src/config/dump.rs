@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -12,7 +13,7 @@ use super::schema::{
     AuditTable, ChannelTable, DaemonTable, ExecTable, File, FileTable, FreezeTable, LogTable, PolicyTable,
     RulesTable, StateTable, Who,
 };
-use super::{ConfigError, Resolved, nearest_channel};
+use super::{ConfigError, Freeze, Resolved, nearest_channel};
 use crate::policy::Rules;
 
 /// As qemu-ga prints it: its keys in its order, each list backwards within its source.
@@ -35,7 +36,7 @@ pub(super) fn key_file(resolved: &Resolved) -> String {
         say("logfile", &text(file));
     }
     say("pidfile", &text(&config.pid_file));
-    if let Some(hook) = &config.fsfreeze_hook {
+    if let Some(hook) = &config.freeze.hook {
         say("fsfreeze-hook", &text(hook));
     }
     say("statedir", &text(&config.state_dir));
@@ -103,11 +104,23 @@ pub(super) fn toml(resolved: &Resolved) -> Result<String, ConfigError> {
         }),
         state: StateTable { dir: Some(config.state_dir.clone()) },
         daemon: DaemonTable { daemonize: Some(config.daemonize), pidfile: Some(config.pid_file.clone()) },
-        freeze: FreezeTable { hook: config.fsfreeze_hook.clone() },
+        freeze: freeze_table(&config.freeze),
     };
     let text = toml::to_string(&file)
         .map_err(|error| ConfigError::new(format!("cannot be written as TOML: {error}")))?;
     Ok(format!("{remarks}{}", text.trim_end()))
+}
+
+/// Without what is as by default.
+fn freeze_table(freeze: &Freeze) -> FreezeTable {
+    let time = |time: Duration| plain(humantime::format_duration(time).to_string());
+    FreezeTable {
+        hook: freeze.hook.clone(),
+        hook_timeout: (freeze.hook_timeout != Freeze::default().hook_timeout)
+            .then(|| time(freeze.hook_timeout)),
+        deadline: freeze.deadline.map(time),
+        exclude: (!freeze.exclude.is_empty()).then(|| plain(freeze.exclude.clone())),
+    }
 }
 
 /// One table for what holds after all layers.

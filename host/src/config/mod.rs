@@ -7,6 +7,7 @@
 mod agent_toml;
 mod channel;
 mod dump;
+mod freeze;
 mod key_file;
 mod log;
 #[cfg(any(test, feature = "oracle"))]
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use channel::{Access, Channel, Endpoint, Method};
+pub use freeze::Freeze;
 pub use log::{Audit, Log, Target};
 
 use crate::cli::{Cli, Name, Options};
@@ -67,8 +69,8 @@ pub struct Config {
     pub daemonize: bool,
     /// What holds the process number in the background.
     pub pid_file: PathBuf,
-    /// The program that is told of freezing and thawing.
-    pub fsfreeze_hook: Option<PathBuf>,
+    /// Freezing.
+    pub freeze: Freeze,
     /// The files that were read, in order.
     pub files: Vec<PathBuf>,
     /// What is no fault and means nothing all the same.
@@ -160,7 +162,7 @@ impl Config {
             Endpoint::Vsock { .. } => None,
         });
         let others = [&mut self.state_dir, &mut self.pid_file];
-        for path in files.chain(endpoints).chain(others).chain(&mut self.fsfreeze_hook) {
+        for path in files.chain(endpoints).chain(others).chain(&mut self.freeze.hook) {
             // It fails for an empty path and without a working folder: then opening it will say so.
             if let Ok(absolute) = std::path::absolute(&*path) {
                 *path = absolute;
@@ -245,7 +247,7 @@ impl Sources {
             audit: None,
             daemonize: false,
             pid_file: "/var/run/qemu-ga.pid".into(),
-            fsfreeze_hook: None,
+            freeze: Freeze::default(),
             files: self.files,
             doubts: conf.doubts,
         };
@@ -260,7 +262,7 @@ impl Sources {
             config.audit = said.audit.or(config.audit);
             config.daemonize = said.daemonize.unwrap_or(config.daemonize);
             config.pid_file = said.pid_file.unwrap_or(config.pid_file);
-            config.fsfreeze_hook = said.fsfreeze_hook.or(config.fsfreeze_hook);
+            config.freeze.add(said.freeze);
             add(&mut rules, said.rules);
             for (name, origin, more) in said.channel_rules {
                 match channel_rules.iter_mut().find(|(known, ..)| *known == name) {
@@ -275,7 +277,7 @@ impl Sources {
         config.log.verbose |= options.verbose;
         config.daemonize |= options.daemonize;
         config.pid_file = options.pid_file.clone().unwrap_or(config.pid_file);
-        config.fsfreeze_hook = options.fsfreeze_hook.clone().or(config.fsfreeze_hook);
+        config.freeze.hook = options.fsfreeze_hook.clone().or(config.freeze.hook);
         for (name, origin, _) in &channel_rules {
             is_a_channel(name, origin, &config.channels)?;
         }

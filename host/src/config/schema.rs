@@ -144,10 +144,16 @@ pub(super) struct DaemonTable {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct FreezeTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hook: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hook_timeout: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deadline: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exclude: Option<Spanned<Vec<String>>>,
 }
 
 impl PolicyTable {
@@ -161,5 +167,8 @@ impl PolicyTable {
 impl FreezeTable {
     fn is_empty(&self) -> bool {
         self.hook.is_none()
+            && self.hook_timeout.is_none()
+            && self.deadline.is_none()
+            && self.exclude.is_none()
     }
 }

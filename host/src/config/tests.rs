@@ -79,7 +79,7 @@ fn without_anything_it_is_qemu_gas_default() {
             (Path::new("/var/run"), Path::new("/var/run/qemu-ga.pid"))
         );
         assert_eq!((config.policy, config.log, config.audit), (Policy::default(), Log::default(), None));
-        assert_eq!((config.files, config.daemonize, config.fsfreeze_hook), (vec![], false, None));
+        assert_eq!((config.files, config.daemonize, config.freeze.hook), (vec![], false, None));
     }
 }
 
@@ -237,7 +237,16 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
             "@/agent.toml:1:17: [policy.channel.bakup]: there is no [[channel]] with name = \"bakup\"; did you mean 'backup'?",
         ),
         ("[extension.x]\nmodule = 'x'", "@/agent.toml:1:2: unknown field `extension`"),
-        ("[freeze]\ndeadline = '1m'", "@/agent.toml:2:1: unknown field `deadline`, expected `hook`"),
+        (
+            "[freeze]\ndeadlin = '1m'",
+            "@/agent.toml:2:1: unknown field `deadlin`, expected one of `hook`, `hook-timeout`, `deadline`, `exclude`; did you mean `deadline`?",
+        ),
+        (
+            "[freeze]\ndeadline = '10'",
+            "@/agent.toml:2:12: '10' is no time: write \"90s\", \"10m\" or \"1h 30m\" or \"off\"",
+        ),
+        ("[freeze]\nhook-timeout = '0s'", "@/agent.toml:2:16: '0s' is no time: write \"90s\""),
+        ("[freeze]\nexclude = ['/a', 'b']", "@/agent.toml:2:11: 'b' is no mount point"),
     ] {
         let error = System::new(&[("agent.toml", text)]).resolve("waga -m unix-listen -p s").unwrap_err();
         assert!(error.starts_with(expected), "{text}\n{error}\nexpected {expected}");
@@ -257,7 +266,7 @@ fn what_is_dumped_reads_back_to_the_same() {
         "agent.toml",
         "[[channel]]\nmethod = 'unix-listen'\npath = 's'\nmode = '0600'\nname = 'b'\n[policy]\nallow = ['x', 'y']\nblock = ['z']\n\
          [policy.exec]\nallow = [{ program = '/bin/ls', args = ['-l'], env = ['LANG=C'] }]\n[policy.file]\nread = ['/var/log']\n\
-         [policy.channel.b]\nblock = ['y']\n[log]\ntarget = 'journal'\nverbose = true\n[audit]\nfile = '/a'\n[freeze]\nhook = '/h'\n",
+         [policy.channel.b]\nblock = ['y']\n[log]\ntarget = 'journal'\nverbose = true\n[audit]\nfile = '/a'\n[freeze]\nhook = '/h'\nhook-timeout = '90s'\ndeadline = '1h 10m'\nexclude = ['/srv/*']\n",
     )]);
     let before = system.resolve("waga -b w").unwrap();
     let text = before.dump().unwrap();
@@ -266,8 +275,8 @@ fn what_is_dumped_reads_back_to_the_same() {
     assert_eq!(after.dump().unwrap(), text);
     let (before, after) = (before.config, after.config);
     assert_eq!(
-        (after.channels, after.log, after.audit, after.fsfreeze_hook),
-        (before.channels, before.log, before.audit, before.fsfreeze_hook)
+        (after.channels, after.log, after.audit, after.freeze),
+        (before.channels, before.log, before.audit, before.freeze)
     );
     for channel in ["b", "other"] {
         let registry = Registry::builtins();

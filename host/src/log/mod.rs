@@ -74,7 +74,6 @@ pub(crate) fn reopen() {
 /// Holding waits for a write that has begun, at most for a second, so it belongs on a thread that may wait; `false` if that write hangs.
 /// (One that a freeze catches cannot even be killed, and would keep the port from the agent's successor, which is to thaw.) Letting go
 /// waits for nothing. Journal, syslog and a standard error that is no file are not held back: they do not wait.
-#[cfg_attr(not(test), expect(dead_code, reason = "what freezes filesystems calls it"))]
 #[must_use = "a write that hangs would be frozen"]
 pub(crate) fn hold(held: bool) -> bool {
     FILES.hold(held, writer::LAST)

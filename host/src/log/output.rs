@@ -221,6 +221,9 @@ impl Output {
     }
 
     pub(super) fn file(path: &Path, kind: Kind, files: &'static Writer) -> io::Result<Self> {
+        if files.is_held() {
+            return Ok(Self { kind, way: Way::File(files, files.add_later(path.to_owned(), kind)) });
+        }
         let file = writer::open(path).map_err(|error| {
             let text = format!("cannot open the {} file {}: {error}", kind.as_str(), path.display());
             io::Error::new(error.kind(), text)

@@ -65,7 +65,8 @@ struct State {
 
 #[derive(Debug)]
 struct Queue {
-    file: Arc<File>,
+    /// `None`: it will be opened when nothing is held back any more.
+    file: Option<Arc<File>>,
     path: Option<PathBuf>,
     kind: Kind,
     /// Whole lines.
@@ -94,8 +95,22 @@ impl Writer {
 
     /// Adds a file; its place. Without a path it is never opened anew.
     pub(super) fn add(&self, file: File, path: Option<PathBuf>, kind: Kind) -> usize {
+        self.push(Some(Arc::new(file)), path, kind)
+    }
+
+    /// Adds a file that is opened later: now everything is held back, and to open it might write to a frozen filesystem.
+    pub(super) fn add_later(&self, path: PathBuf, kind: Kind) -> usize {
+        self.lock().reopen = true;
+        self.push(None, Some(path), kind)
+    }
+
+    /// Whether lines are held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.lock().held
+    }
+
+    fn push(&self, file: Option<Arc<File>>, path: Option<PathBuf>, kind: Kind) -> usize {
         let queues = &mut self.lock().queues;
-        let file = Arc::new(file);
         queues.push(Queue { file, path, kind, waiting: Vec::new(), lines: 0, lost: 0 });
         queues.len() - 1
     }
@@ -190,7 +205,7 @@ impl Writer {
                 let lost = std::mem::take(&mut queue.lost);
                 queue.lines = 0;
                 drop(state);
-                debts[place].write(&file, kind, &lines, lost);
+                debts[place].write(file.as_deref(), kind, &lines, lost);
                 drop(file);
                 lines.clear();
                 state = self.lock();
@@ -218,7 +233,7 @@ impl Writer {
     fn open_anew(&self, place: usize, path: &Path) -> bool {
         match open(path) {
             Ok(file) => {
-                self.lock().queues[place].file = Arc::new(file);
+                self.lock().queues[place].file = Some(Arc::new(file));
                 true
             }
             Err(error) => {
@@ -249,7 +264,11 @@ struct Debt {
 
 impl Debt {
     /// Writes lines, and tells of those lost before and, after them, of `lost`.
-    fn write(&mut self, file: &File, kind: Kind, lines: &[u8], lost: u64) {
+    fn write(&mut self, file: Option<&File>, kind: Kind, lines: &[u8], lost: u64) {
+        let Some(file) = file else {
+            self.lost += lines.iter().filter(|byte| **byte == b'\n').count() as u64 + lost;
+            return;
+        };
         self.tell(file, kind);
         let rest = if self.lost == 0 { self.append(file, lines) } else { lines };
         self.lost += rest.iter().filter(|byte| **byte == b'\n').count() as u64;

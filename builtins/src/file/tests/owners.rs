@@ -29,10 +29,10 @@ fn call(cx: &Context, name: &str, arguments: Value) -> Result<Value> {
 #[test]
 fn a_limited_channel_has_its_own_places_and_handles() {
     let site = Site::new();
-    let settings = Settings { state_dir: site.root.clone() };
+    let settings = Settings::new(site.root.clone());
     let agent = Arc::new(Agent::new(&settings, Box::new(Nothing), &Arc::default()));
     let caller = Caller::Channel("limited".into());
-    let host = Context { agent, caller: caller.clone(), limits: Arc::default() };
+    let host = Context { agent, caller: caller.clone(), limits: Arc::default(), under_way: None };
     let limits = Limits { owner: Some("limited".into()), file: site.places.clone(), ..Limits::default() };
     let limited = Context { limits: Arc::new(limits), ..host.clone() };
     let extension =

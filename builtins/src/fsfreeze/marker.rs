@@ -1,0 +1,117 @@
+//! What outlives the agent: that filesystems are frozen, and that they were thawed without being asked.
+//!
+//! Two files in the state folder. `qga.state.isfrozen` is qemu-ga's own, there from before the first filesystem is frozen until after the
+//! last one is thawed: an agent that starts and finds it goes on being frozen, whichever of the two left it. `waga.thawed` holds the error
+//! that the next thaw is answered with.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+
+/// Most bytes of a notice that are read.
+const LONGEST: u64 = 4 << 10;
+
+#[derive(Debug)]
+pub(super) struct Marker {
+    frozen: PathBuf,
+    thawed: PathBuf,
+}
+
+impl Marker {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self { frozen: state_dir.join("qga.state.isfrozen"), thawed: state_dir.join("waga.thawed") }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.frozen
+    }
+
+    /// Whether filesystems were left frozen, and since when as far as the file tells.
+    pub(super) fn found(&self) -> Option<Option<SystemTime>> {
+        let metadata = fs::symlink_metadata(&self.frozen).ok()?;
+        Some(metadata.modified().ok())
+    }
+
+    /// Before the first filesystem is frozen. One that is there already is made new: its time is that of the freeze.
+    pub(super) fn set(&self) -> io::Result<()> {
+        self.unset()?;
+        create(&self.frozen).map(drop)
+    }
+
+    /// After the last one is thawed.
+    pub(super) fn unset(&self) -> io::Result<()> {
+        remove(&self.frozen)
+    }
+
+    /// What the next thaw is to be answered with.
+    pub(super) fn notice(&self) -> Option<String> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&self.thawed).ok()?;
+        let mut text = String::new();
+        file.take(LONGEST).read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// Keeps that for the agent's successor, or forgets it.
+    pub(super) fn keep(&self, notice: Option<&str>) -> io::Result<()> {
+        remove(&self.thawed)?;
+        match notice {
+            Some(text) => create(&self.thawed)?.write_all(text.as_bytes()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The owner's alone; what lies there, a link perhaps, is not written through.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn the_marker_is_qemu_gas_and_is_not_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = Marker::new(folder.path());
+        let path = folder.path().join("qga.state.isfrozen");
+        assert!(marker.found().is_none());
+        fs::write(folder.path().join("other"), "x").unwrap();
+        symlink("other", &path).unwrap();
+        marker.set().unwrap();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((metadata.len(), metadata.permissions().mode()), (0, 0o100_600));
+        assert_eq!(fs::read(folder.path().join("other")).unwrap(), b"x");
+        assert!(marker.found().flatten().is_some());
+        marker.unset().unwrap();
+        marker.unset().unwrap();
+        assert!(!path.exists() && marker.found().is_none());
+        assert!(Marker::new(Path::new("/nonexistent")).set().is_err());
+    }
+
+    #[test]
+    fn a_notice_is_kept_until_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = Marker::new(folder.path());
+        assert_eq!(marker.notice(), None);
+        marker.keep(Some("first")).unwrap();
+        marker.keep(Some("second")).unwrap();
+        assert_eq!(marker.notice().as_deref(), Some("second"));
+        marker.keep(None).unwrap();
+        assert_eq!(marker.notice(), None);
+    }
+}

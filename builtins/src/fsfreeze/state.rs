@@ -1,0 +1,293 @@
+//! What is frozen, and who is about to change that.
+//!
+//! A freeze has a thread, and a thaw has another one, which is there before the first filesystem is frozen: whatever freezing waits for
+//! (a disk that does not answer, a filesystem whose image lies on one that is frozen already), what is frozen can be thawed. Nothing here
+//! is locked while the kernel works.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use smol::Timer;
+use smol::channel::Sender;
+
+use super::gate::{Gate, UnderWay};
+use super::marker::Marker;
+use super::report::{self, By, HookRun, Report, Status};
+use super::{FreezeSettings, thawing};
+use crate::context::Agent;
+use crate::error::{Error, Result};
+use crate::helper::Helper;
+use crate::sys::freeze::InMemory;
+
+/// It spells paths and numbers, and starts programs.
+const STACK: usize = 256 << 10;
+
+/// The frozen state of the guest's filesystems, as far as this agent knows.
+#[derive(Debug)]
+pub struct Freeze {
+    pub(super) settings: FreezeSettings,
+    pub(super) marker: Marker,
+    pub(super) gate: Arc<Gate>,
+    /// Asked at each request.
+    frozen: AtomicBool,
+    inner: Mutex<Inner>,
+    /// A request to thaw came, or something was frozen, or freezing has ended.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    pub(super) phase: Phase,
+    /// Counts freezes.
+    pub(super) run: u64,
+    /// What may be frozen, in the order of freezing.
+    pub(super) held: Vec<Held>,
+    /// Whether an earlier agent froze: then nobody knows what, and all there is may be.
+    pub(super) found: bool,
+    /// Who wants the freeze that is under way to end.
+    pub(super) cancelled: Option<By>,
+    /// Whether the hook was told of freezing and not of thawing yet.
+    pub(super) hook_owed: bool,
+    /// What the next thaw is to be answered with: that it comes too late.
+    pub(super) notice: Option<String>,
+    pub(super) report: Report,
+    pub(super) in_memory: Option<InMemory>,
+    requests: VecDeque<Request>,
+    /// Whether the thread that thaws is there.
+    thawer: bool,
+}
+
+/// Where it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    #[default]
+    Thawed,
+    /// A thread freezes.
+    Freezing,
+    Frozen,
+    /// All are thawed, and the hook is told so.
+    Thawing,
+}
+
+/// A filesystem that may be frozen, by an open file on it.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) mount_point: PathBuf,
+    pub(super) folder: File,
+}
+
+#[derive(Debug)]
+struct Request {
+    by: By,
+    /// Why, for the notice of one that nobody asked for.
+    why: String,
+    answer: Sender<Result<i64>>,
+}
+
+impl Inner {
+    /// Whether that freeze is not over.
+    fn lasts(&self, run: u64) -> bool {
+        self.run == run && matches!(self.phase, Phase::Freezing | Phase::Frozen)
+    }
+}
+
+impl Freeze {
+    /// Nothing is frozen; [`Freeze::resume`] looks whether an earlier agent left it otherwise.
+    pub(crate) fn new(state_dir: &Path, settings: FreezeSettings) -> Self {
+        Self {
+            settings,
+            marker: Marker::new(state_dir),
+            gate: Arc::default(),
+            frozen: AtomicBool::new(false),
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Whether the agent has filesystems frozen now, or is just freezing them.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
+    /// What became of the last freeze.
+    pub(super) fn report(&self) -> Report {
+        self.lock().report.clone()
+    }
+
+    /// The thread that froze is gone by a fault: what it left is for the one that thaws.
+    pub(super) fn abandon(&self) {
+        let mut inner = self.lock();
+        if inner.phase == Phase::Freezing {
+            inner.phase = Phase::Frozen;
+        }
+        self.notify();
+    }
+
+    /// Counts a request that must not run while filesystems are frozen, before it is asked whether they are: a freeze waits for it.
+    pub fn enter(&self) -> UnderWay {
+        self.gate.enter()
+    }
+
+    pub(super) fn set_frozen(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::SeqCst);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    pub(super) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an agent that kept its state in this folder left filesystems frozen. Whoever starts then must not write to a file
+    /// before [`Freeze::resume`] and a thaw: the write might wait for the thaw, and the thaw for it.
+    pub fn was_left(state_dir: &Path) -> bool {
+        Marker::new(state_dir).found().is_some()
+    }
+
+    /// Goes on being frozen where an earlier agent, waga or qemu-ga, left it so.
+    ///
+    /// # Errors
+    /// The thread that thaws cannot be started.
+    pub fn resume(agent: &Arc<Agent>) -> std::io::Result<()> {
+        let this = &agent.freeze;
+        let mut inner = this.lock();
+        inner.notice = this.marker.notice().filter(|_| this.settings.tells_unasked);
+        let Some(since) = this.marker.found() else { return Ok(()) };
+        inner.phase = Phase::Frozen;
+        inner.found = true;
+        inner.hook_owed = this.settings.hook.is_some();
+        inner.report = Report { status: Status::Frozen, ..Report::default() };
+        inner.in_memory = Some(InMemory::hold());
+        inner.run += 1;
+        let run = inner.run;
+        this.set_frozen(true);
+        drop(inner);
+        tracing::error!(
+            marker = %this.marker.path().display(),
+            "an agent before this one left filesystems frozen: they stay so until guest-fsfreeze-thaw"
+        );
+        Self::start_thawer(agent)?;
+        let passed = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+        let left = this.settings.deadline.map(|limit| limit.saturating_sub(passed.unwrap_or_default()));
+        Self::arm(agent, run, left);
+        Ok(())
+    }
+
+    /// Thaws by itself after `left`, unless that freeze is over by then.
+    pub(super) fn arm(agent: &Arc<Agent>, run: u64, left: Option<Duration>) {
+        let (Some(left), Some(limit)) = (left, agent.freeze.settings.deadline) else { return };
+        let its = agent.clone();
+        agent.spawn(async move {
+            Timer::after(left).await;
+            if its.freeze.lock().lasts(run) {
+                // The log has it, and so has the next thaw.
+                drop(Self::thaw(&its, By::Deadline, format!("the deadline of {limit:?} had passed")).await);
+            }
+        });
+    }
+
+    /// Thaws if there is anything to thaw, because the agent ends.
+    pub async fn end(agent: &Arc<Agent>) {
+        let phase = agent.freeze.lock().phase;
+        if matches!(phase, Phase::Freezing | Phase::Frozen) {
+            drop(Self::thaw(agent, By::End, "the agent was ended".to_owned()).await);
+        }
+    }
+
+    /// Lets the thread for it thaw; how many filesystems it thawed.
+    pub(super) async fn thaw(agent: &Arc<Agent>, by: By, why: String) -> Result<i64> {
+        let (answer, answered) = smol::channel::bounded(1);
+        agent.freeze.lock().requests.push_back(Request { by, why, answer });
+        if let Err(error) = Self::start_thawer(agent) {
+            return Err(Error::io("failed to start a thread", error));
+        }
+        agent.freeze.notify();
+        let lost = |_| Err(Error::generic("the thaw failed by a fault of the agent; its log says more"));
+        answered.recv().await.unwrap_or_else(lost)
+    }
+
+    /// Starts the thread that thaws, if it is not there.
+    pub(super) fn start_thawer(agent: &Arc<Agent>) -> std::io::Result<()> {
+        let mut inner = agent.freeze.lock();
+        if inner.thawer {
+            return Ok(());
+        }
+        let its = agent.clone();
+        let builder = thread::Builder::new().name("thaw".into()).stack_size(STACK);
+        builder.spawn(move || its.freeze.attend(&its))?;
+        inner.thawer = true;
+        Ok(())
+    }
+
+    /// Serves requests to thaw as long as anything may be frozen.
+    fn attend(&self, agent: &Agent) {
+        if self.lock().found {
+            thawing::open_all(self);
+        }
+        loop {
+            let mut inner = self.lock();
+            let request = loop {
+                if let Some(request) = inner.requests.pop_front() {
+                    break request;
+                }
+                if inner.phase == Phase::Thawed {
+                    inner.thawer = false;
+                    return;
+                }
+                inner = self.wait(inner);
+            };
+            drop(inner);
+            let Request { by, why, answer } = request;
+            // A fault must not end the one thread that can thaw.
+            let thawed = catch_unwind(AssertUnwindSafe(|| thawing::thaw(self, agent, by, &why)));
+            if let Ok(result) = thawed {
+                drop(answer.try_send(result));
+            }
+        }
+    }
+
+    /// Tells the hook; whether there was one that ran.
+    pub(super) fn hook(&self, agent: &Agent, action: &'static str) -> Result<()> {
+        let Some(hook) = &self.settings.hook else { return Ok(()) };
+        let hook = hook.to_string_lossy();
+        let begun = std::time::Instant::now();
+        let helper = Helper::new(&hook, &[action], self.settings.hook_timeout);
+        let ran = smol::block_on(helper.run(agent)).map_err(|failure| {
+            let started = !matches!(failure, crate::helper::Failure::Start(..));
+            (failure.of("execute fsfreeze hook"), started)
+        });
+        let time = report::nanoseconds(begun.elapsed());
+        let error = ran.as_ref().err().map(|(error, _)| error.desc.clone());
+        let mut inner = self.lock();
+        inner.report.hooks.push(HookRun { hook: hook.into_owned(), action, time, error });
+        inner.hook_owed = match &ran {
+            // What was not started has nothing to undo.
+            Err((_, false)) => inner.hook_owed && action == "freeze",
+            _ => action == "freeze",
+        };
+        drop(inner);
+        match ran {
+            Ok(output) => {
+                tracing::info!(action, bytes = output.len(), "the fsfreeze hook has run");
+                Ok(())
+            }
+            Err((error, _)) => {
+                // The hook is the operator's own, and so is what it says.
+                tracing::error!(action, reason = error.desc, "the fsfreeze hook failed");
+                Err(error)
+            }
+        }
+    }
+}
