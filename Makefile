@@ -2,11 +2,12 @@
 # make test   install what the tests need (Debian packages; root or sudo) and pass them all, skipping none
 # make bench  waga and Debian's qemu-ga side by side, with the targets
 # make lint   clippy and rustfmt, as CI has them
+# make install, make uninstall   the agent as a service of this guest; PREFIX, DESTDIR (packaging/install says more)
 
 CARGO ?= cargo
 RUN := target/run
 
-.PHONY: run test bench lint packages
+.PHONY: run test bench lint packages install uninstall
 
 # The configuration is copied: the agent trusts no file that others may write, and a checkout may be such.
 run:
@@ -40,3 +41,10 @@ lint:
 
 packages:
 	sh tests/install-packages
+
+# After `cargo build --release`, which need not be done as root.
+install:
+	packaging/install
+
+uninstall:
+	packaging/install --remove

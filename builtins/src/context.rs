@@ -12,7 +12,7 @@ use smol::{Executor, Timer};
 use crate::error::{Error, Result};
 use crate::fsfreeze::{Freeze, FreezeSettings, UnderWay};
 use crate::limits::Limits;
-use crate::{exec, file, storage};
+use crate::{exec, file, ssh, storage};
 
 /// Who sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,8 @@ pub struct Agent {
     pub execs: exec::Execs,
     /// Questions to mounted filesystems that are still unanswered.
     pub probes: storage::Probes,
+    /// Whose ssh keys are being changed.
+    pub(crate) turns: ssh::Turns,
     /// The devices that are being trimmed.
     pub trims: storage::Trims,
     /// The frozen state.
@@ -148,6 +150,7 @@ impl Agent {
             files: file::Files::new(&settings.state_dir),
             execs: exec::Execs::new(),
             probes: storage::Probes::default(),
+            turns: ssh::Turns::default(),
             trims: storage::Trims::default(),
             freeze: Freeze::new(&settings.state_dir, settings.freeze.clone()),
             catalogue,

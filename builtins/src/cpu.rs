@@ -3,15 +3,22 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command::{Builtin, Command, Empty};
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
 use crate::sys::sysfs::Folder;
 
-pub(crate) const COMMANDS: &[Builtin] =
-    &[Builtin::of::<GuestGetVcpus>(), Builtin::of::<GuestGetCpustats>(), Builtin::of::<GuestGetLoad>()];
+pub(crate) const COMMANDS: &[Builtin] = &[
+    Builtin::of::<GuestGetVcpus>(),
+    Builtin::of::<GuestSetVcpus>(),
+    Builtin::of::<GuestGetCpustats>(),
+    Builtin::of::<GuestGetLoad>(),
+];
+
+/// Where the kernel lists its processors.
+const ROOT: &str = "/sys/devices/system/cpu";
 
 /// Lists the guest's logical processors.
 struct GuestGetVcpus;
@@ -33,7 +40,7 @@ impl Command for GuestGetVcpus {
     type Return = Vec<LogicalProcessor>;
 
     async fn run(cx: &Context, _: Empty) -> Result<Vec<LogicalProcessor>> {
-        cx.blocking(Work::Inspect, || processors(Path::new("/sys/devices/system/cpu"))).await?
+        cx.blocking(Work::Inspect, || processors(Path::new(ROOT))).await?
     }
 }
 
@@ -62,6 +69,74 @@ fn flag(state: &str) -> Option<bool> {
         "1" => Some(true),
         _ => None,
     }
+}
+
+/// Switches logical processors on and off.
+struct GuestSetVcpus;
+
+/// The arguments of [`GuestSetVcpus`].
+#[derive(Debug, Deserialize)]
+pub(crate) struct SetVcpus {
+    vcpus: Vec<Wanted>,
+}
+
+/// What one processor is to be.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Wanted {
+    /// N of `cpuN`.
+    logical_id: i64,
+    online: bool,
+    /// What `guest-get-vcpus` told; nothing is made of it.
+    #[serde(rename = "can-offline")]
+    _can_offline: Option<bool>,
+}
+
+impl Command for GuestSetVcpus {
+    const NAME: &'static str = "guest-set-vcpus";
+    type Args = SetVcpus;
+    /// How many are as they should be, from the first on; less than were given when one could not be switched.
+    type Return = usize;
+
+    async fn run(cx: &Context, args: SetVcpus) -> Result<usize> {
+        cx.blocking(Work::Change, move || switch_all(Path::new(ROOT), &args.vcpus)).await?
+    }
+}
+
+/// Switches one after another, to the first that fails: an error if that is the very first, else how many were done.
+fn switch_all(root: &Path, wanted: &[Wanted]) -> Result<usize> {
+    for (done, processor) in wanted.iter().enumerate() {
+        match switch(root, processor) {
+            Ok(()) => {}
+            Err(error) if done == 0 => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, done, "guest-set-vcpus ended early");
+                return Ok(done);
+            }
+        }
+    }
+    Ok(wanted.len())
+}
+
+/// Switches one processor, unless it is so already.
+fn switch(root: &Path, &Wanted { logical_id, online, .. }: &Wanted) -> Result<()> {
+    let path = format!("{}/cpu{logical_id}/", root.display());
+    let folder = Folder::open(Path::new(&path))
+        .map_err(|error| Error::io(format_args!("Could not open '{path}'"), error))?;
+    match folder.attribute("online") {
+        Ok(state) if flag(&state) == Some(online) => return Ok(()),
+        Ok(_) => {}
+        // It cannot be switched off, so it is on.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let refused = || Error::generic(format!("logical processor #{logical_id} can't be offlined"));
+            return online.then_some(()).ok_or_else(refused);
+        }
+        Err(error) => return Err(Error::io(format_args!("could not open {path}/online"), error)),
+    }
+    let set = folder.set("online", if online { "1" } else { "0" });
+    set.map_err(|error| Error::io(format_args!("pwrite(\"{path}/online\")"), error))?;
+    tracing::info!(processor = logical_id, online, "switched");
+    Ok(())
 }
 
 /// Tells how long each processor has done what since the guest's start.
@@ -187,6 +262,46 @@ mod tests {
         assert_eq!(processors(root.path()).unwrap(), expected);
         let error = processors(Path::new("/nonexistent/cpu")).unwrap_err();
         assert_eq!(error.desc, "failed to list entries: /nonexistent/cpu: No such file or directory");
+    }
+
+    #[test]
+    fn processors_are_switched_until_one_fails() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, online) in [("cpu0", None), ("cpu1", Some("1\n")), ("cpu2", Some("0\n"))] {
+            let folder = root.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            if let Some(online) = online {
+                fs::write(folder.join("online"), online).unwrap();
+            }
+        }
+        fs::create_dir_all(root.path().join("cpu3/online")).unwrap();
+        let switch = |wanted: &[(i64, bool)]| {
+            let wanted: Vec<_> = wanted
+                .iter()
+                .map(|&(logical_id, online)| Wanted { logical_id, online, _can_offline: None })
+                .collect();
+            switch_all(root.path(), &wanted)
+                .map_err(|error| error.desc.replace(&root.path().display().to_string(), "ROOT"))
+        };
+        let state = |name: &str| fs::read_to_string(root.path().join(name).join("online")).unwrap();
+        assert_eq!(switch(&[]), Ok(0));
+        // Nothing is written where nothing changes: the line feed stays.
+        assert_eq!(switch(&[(0, true), (1, true), (2, false)]), Ok(3));
+        assert_eq!((state("cpu1").as_str(), state("cpu2").as_str()), ("1\n", "0\n"));
+        assert_eq!(switch(&[(1, false), (2, true), (1, false)]), Ok(3));
+        assert_eq!((&state("cpu1")[..1], &state("cpu2")[..1]), ("0", "1"));
+        assert_eq!(switch(&[(1, true), (9, true), (2, false)]), Ok(1));
+        assert_eq!((&state("cpu1")[..1], &state("cpu2")[..1]), ("1", "1"), "none after the one that fails");
+        for (id, expected) in [
+            (0, "logical processor #0 can't be offlined"),
+            (9, "Could not open 'ROOT/cpu9/': No such file or directory"),
+            (-1, "Could not open 'ROOT/cpu-1/': No such file or directory"),
+            (i64::MIN, "Could not open 'ROOT/cpu-9223372036854775808/': No such file or directory"),
+            (3, "could not open ROOT/cpu3//online: Is a directory"),
+        ] {
+            assert_eq!(switch(&[(id, false), (1, false)]), Err(expected.to_owned()));
+        }
+        assert_eq!(state("cpu1").get(..1), Some("1"));
     }
 
     #[test]

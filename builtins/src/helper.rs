@@ -143,7 +143,6 @@ impl Helper {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "made and taken apart at one place each")]
     async fn start(
         self,
         mark: &str,

@@ -16,6 +16,7 @@ mod memory;
 mod network;
 mod os;
 mod page_cache;
+mod power;
 pub mod qapi;
 mod ssh;
 pub mod storage;
@@ -34,6 +35,7 @@ pub use sys::{allocator, code::release_code, fork::fork, listen_fds};
 pub const FAMILIES: &[&[Builtin]] = &[
     agent::COMMANDS,
     time::COMMANDS,
+    power::COMMANDS,
     file::COMMANDS,
     fsfreeze::COMMANDS,
     network::COMMANDS,

@@ -40,6 +40,16 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         "guest-file-read" => vec![json!({"handle": 1000, "count": 100}), json!({"handle": 1})],
         "guest-file-flush" | "guest-file-close" => vec![json!({"handle": 1})],
         "guest-sync" | "guest-sync-delimited" => vec![json!({"id": 1}), json!({"id": {"x": PLAIN}})],
+        "guest-set-vcpus" => {
+            vec![json!({"vcpus": []}), json!({"vcpus": [{"logical-id": PLAIN, "online": true}]})]
+        }
+        "guest-set-memory-blocks" => {
+            vec![json!({"mem-blks": []}), json!({"mem-blks": [{"phys-index": PLAIN, "online": true}]})]
+        }
+        "guest-set-time" => vec![json!({"time": i64::MAX}), json!({"time": {"x": PLAIN}})],
+        "guest-shutdown" => vec![json!({"mode": "x"}), json!({"mode": {"x": PLAIN}})],
+        // Without an argument they would do it.
+        "guest-suspend-disk" | "guest-suspend-hybrid" | "guest-suspend-ram" => vec![json!({"x": PLAIN})],
         "guest-ssh-get-authorized-keys" => vec![json!({"username": "nonexistent-user"})],
         "guest-fsfreeze-status"
         | "guest-get-cpustats"

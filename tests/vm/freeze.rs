@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use waga_tests::client::Client;
 use waga_tests::vm::{Disk, Guest, await_until};
 
-use crate::{image, in_guest, only_waga, step};
+use crate::{image, in_guest, step};
 
 /// A program that appends a line to a file every 20 ms, on a filesystem.
 const WRITER: &str = "(n=0; while :; do n=$((n + 1)); echo $n >>/mnt/data/counter; sync /mnt/data/counter; \

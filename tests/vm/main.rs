@@ -17,6 +17,7 @@ mod libvirt_snapshot;
 mod reconnect;
 mod storage_fstrim;
 mod storage_kinds;
+mod systemd;
 
 use std::path::PathBuf;
 

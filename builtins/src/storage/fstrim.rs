@@ -158,9 +158,14 @@ async fn trim<D: Disks>(cx: &Context, disks: D, mount: &Mount, minimum: u64) -> 
         return Err(failed("trim", Errno::BUSY));
     }
     turn.extend(limits.trimming);
+    // No freeze begins meanwhile, even if nobody waits for the trim any more.
     let under_way = cx.under_way.clone();
-    let trimming = cx.blocking_in_turn(Work::Trim, move || (disks.trim(&file, minimum), turn, under_way));
-    let (trimmed, ..) = within(limits.trimming, "trim", trimming).await?;
+    let trimming = cx.blocking_in_turn(Work::Trim, move || {
+        let trimmed = disks.trim(&file, minimum);
+        drop(under_way);
+        (trimmed, turn)
+    });
+    let (trimmed, _turn) = within(limits.trimming, "trim", trimming).await?;
     trimmed.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOTTY | Errno::OPNOTSUPP) => {
             Error { source: Some(Box::new(error)), ..Error::generic("trim not supported") }

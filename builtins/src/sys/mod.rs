@@ -9,5 +9,6 @@ pub(crate) mod identity;
 pub mod listen_fds;
 pub(crate) mod localtime;
 pub(crate) mod nvme;
+pub(crate) mod rtc;
 pub(crate) mod spawn;
 pub(crate) mod sysfs;

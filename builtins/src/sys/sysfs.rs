@@ -1,4 +1,4 @@
-//! Reads sysfs: the attributes below one folder, opened once. No `unsafe` here, but system calls in plenty, so as few as will do.
+//! Reads and writes sysfs: the attributes below one folder, opened once. No `unsafe` here, but system calls in plenty, so as few as will do.
 
 use std::io;
 use std::path::Path;
@@ -39,6 +39,15 @@ impl Folder {
         let length = rustix::io::read(&file, &mut value)?;
         Ok(String::from_utf8_lossy(&value[..length]).trim_end().to_owned())
     }
+
+    /// Gives an attribute a value, in one write, as the kernel wants it. How long that takes is the kernel's affair.
+    pub(crate) fn set(&self, name: &str, value: &str) -> io::Result<()> {
+        let file = openat(&self.0, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        match rustix::io::write(&file, value.as_bytes())? {
+            written if written == value.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +67,9 @@ mod tests {
         assert_eq!(folder.numbered("cpu").unwrap(), [2, 10]);
         assert_eq!(folder.attribute("cpu2/online").unwrap(), "1");
         assert_eq!(folder.attribute("cpu10/online").unwrap_err().kind(), io::ErrorKind::NotFound);
+        folder.set("cpu2/online", "0").unwrap();
+        assert_eq!(folder.attribute("cpu2/online").unwrap(), "0");
+        assert_eq!(folder.set("cpu10/online", "0").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(Folder::open(&root.path().join("no")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -1,6 +1,7 @@
-//! Who is logged in.
+//! Who is logged in, and with which password.
 
 mod logind;
+mod password;
 mod utmp;
 
 use std::path::Path;
@@ -11,7 +12,8 @@ use crate::command::{Builtin, Command, Empty};
 use crate::context::{Context, Work};
 use crate::error::Result;
 
-pub(crate) const COMMANDS: &[Builtin] = &[Builtin::of::<GuestGetUsers>()];
+pub(crate) const COMMANDS: &[Builtin] =
+    &[Builtin::of::<GuestGetUsers>(), Builtin::of::<password::GuestSetUserPassword>()];
 
 /// Lists the users who are logged in, each once, since their earliest login.
 struct GuestGetUsers;

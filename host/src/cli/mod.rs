@@ -223,6 +223,24 @@ mod tests {
         assert_eq!(cli("waga -l -v").options.log_file, Some("-v".into()));
     }
 
+    /// RHEL's and Fedora's unit, with their files as they are shipped; and with what is not set left empty.
+    #[test]
+    fn what_the_units_of_distributions_pass_is_understood() {
+        let port = "--method=virtio-serial --path=/dev/virtio-ports/org.qemu.guest_agent.0";
+        let options =
+            cli(&format!("qemu-ga {port} --allow-rpcs=guest-sync,guest-ping -F/etc/qemu-ga/fsfreeze-hook"))
+                .options;
+        assert_eq!(options.allow, [["guest-sync", "guest-ping"]]);
+        assert_eq!(options.fsfreeze_hook.as_deref(), Some(Path::new("/etc/qemu-ga/fsfreeze-hook")));
+        for line in
+            ["--blacklist=guest-exec -F", "--block-rpcs=guest-exec --block-rpcs= -F", "-b guest-exec -F"]
+        {
+            let options = cli(&format!("qemu-ga {port} {line}")).options;
+            assert_eq!(options.block, [["guest-exec"]], "{line}");
+            assert_eq!(options.fsfreeze_hook.as_deref(), Some(Path::new(DEFAULT_HOOK)));
+        }
+    }
+
     #[test]
     fn verbs_stand_first_and_only_under_our_own_name() {
         assert_eq!(check("waga call -x y"), Ok(Wish::Call(vec!["-x".into(), "y".into()])));

@@ -9,6 +9,7 @@ use anyhow::{Context, Error, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::debian::Debian;
 use super::image::{Image, Medium};
 use super::qmp::Qmp;
 use super::shell::Shell;
@@ -28,8 +29,17 @@ pub struct Guest {
 impl Guest {
     /// Powers the machine on. Commands to its shell and its agent wait until it has booted.
     pub fn boot(image: &Image) -> Result<Self> {
+        Self::with(|folder| image.make(folder))
+    }
+
+    /// The same with a whole system in the guest.
+    pub fn boot_debian(debian: &Debian) -> Result<Self> {
+        Self::with(|folder| debian.make(folder))
+    }
+
+    fn with(make: impl FnOnce(&Path) -> Result<Medium>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("waga-vm").tempdir()?;
-        let medium = image.make(folder.path())?;
+        let medium = make(folder.path())?;
         let mut qemu = start(folder.path(), &medium)?;
         let connected = Shell::connect(&folder.path().join("shell"))
             .and_then(|shell| Ok((shell, Qmp::connect(&folder.path().join("qmp"))?)));

@@ -13,6 +13,9 @@ use super::{AGENT_PORT, SHELL_PORT};
 /// The first process of every guest.
 const INIT: &[u8] = include_bytes!("init.sh");
 
+/// What serves the tests' shell in every guest.
+pub(super) const SHELL: &[u8] = include_bytes!("shell.sh");
+
 /// Identity of the guest's system. No single quotes: qemu-ga misreads them, and these cases are for it too.
 const OS_RELEASE: &str = "\
 NAME=\"Waga Guest\"
@@ -295,6 +298,7 @@ impl Image {
         let ports = format!("{AGENT_PORT}\n{SHELL_PORT}\n");
         archive.file("/etc/guest/ports", 0o644, ports.as_bytes());
         archive.file("/etc/guest/shell-port", 0o644, SHELL_PORT.as_bytes());
+        archive.file("/etc/guest/shell", 0o644, SHELL);
         self.add_programs(&mut archive)?;
 
         for (path, (permissions, content)) in &self.files {

@@ -1,10 +1,11 @@
 //! A real guest for the tests: Debian's kernel, an initramfs made on the spot, QEMU without acceleration.
 //!
 //! [`Image`] says what is in the guest, [`Guest`] boots it with QEMU alone and [`Libvirt`] under a libvirt of
-//! its own. Nothing here needs root, nothing is installed or left behind, and nothing is fetched:
-//! `tests/install-packages` did that before.
+//! its own. [`Debian`] is a guest that is a whole system. Nothing here needs root, nothing is installed or left
+//! behind, and nothing is fetched: `tests/install-packages` did that before.
 
 mod archive;
+mod debian;
 mod guest;
 mod image;
 mod libvirt;
@@ -18,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+pub use debian::Debian;
 pub use guest::Guest;
 pub use image::{Disk, Image};
 pub use libvirt::{DOMAIN, Libvirt};
 pub use shell::Shell;
-pub use tools::{missing_for_guest, missing_for_libvirt};
+pub use tools::{missing_for_debian, missing_for_guest, missing_for_libvirt};
 
 /// The agent's port, by the name that hosts look for.
 pub const AGENT_PORT: &str = "org.qemu.guest_agent.0";

@@ -22,6 +22,30 @@ pub fn missing_for_libvirt() -> Option<String> {
     missing_for_guest().or_else(|| missing(&["virsh", "libvirtd", "qemu-img"]))
 }
 
+/// Why no Debian with systemd can be booted here, if so.
+pub fn missing_for_debian() -> Option<String> {
+    missing_for_guest()
+        .or_else(|| missing(&["e2fsck"]))
+        .or_else(|| debian_image().err().map(|error| format!("{error:#}")))
+}
+
+/// Finds the image of a Debian system in `WAGA_VM_DEBIAN`, or in `target/vm/debian.ext4` of this checkout.
+pub(super) fn debian_image() -> Result<PathBuf> {
+    let image = vm_file("WAGA_VM_DEBIAN", "vm/debian.ext4");
+    if !image.is_file() {
+        bail!("no Debian system in {}; tests/install-packages makes it", image.display());
+    }
+    Ok(image)
+}
+
+/// What a variable of the environment names, or a place below `target` of this checkout.
+fn vm_file(variable: &str, place: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join(place),
+        PathBuf::from,
+    )
+}
+
 fn missing(programs: &[&str]) -> Option<String> {
     let absent = programs.iter().find(|name| program(name).is_err())?;
     Some(format!("{absent} is not installed; tests/install-packages installs it"))
@@ -58,10 +82,7 @@ pub(super) struct Kernel {
 impl Kernel {
     /// Finds the kernel in `WAGA_VM_KERNEL`, or in `target/vm/kernel` of this checkout.
     pub(super) fn find() -> Result<Self> {
-        let root = std::env::var_os("WAGA_VM_KERNEL").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("vm/kernel"),
-            PathBuf::from,
-        );
+        let root = vm_file("WAGA_VM_KERNEL", "vm/kernel");
         let modules = root.join("lib/modules");
         let version = std::fs::read_dir(&modules)
             .ok()

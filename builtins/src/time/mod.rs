@@ -1,4 +1,7 @@
-//! The guest's clock and time zone.
+//! The guest's clocks and time zone.
+
+mod rtc;
+mod set;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +12,8 @@ use crate::context::{Context, Work};
 use crate::error::Result;
 use crate::sys::localtime;
 
-pub(crate) const COMMANDS: &[Builtin] = &[Builtin::of::<GuestGetTime>(), Builtin::of::<GuestGetTimezone>()];
+pub(crate) const COMMANDS: &[Builtin] =
+    &[Builtin::of::<GuestGetTime>(), Builtin::of::<set::GuestSetTime>(), Builtin::of::<GuestGetTimezone>()];
 
 /// Tells the guest's time: nanoseconds since the epoch in UTC, in steps of a microsecond as qemu-ga.
 struct GuestGetTime;
