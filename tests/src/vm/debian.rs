@@ -88,7 +88,7 @@ impl Debian {
         Ok(Medium {
             kernel: kernel.vmlinuz(),
             initrd,
-            disks: vec![DiskFile { path: disk, discard: true }],
+            disks: vec![DiskFile { path: disk, format: "raw", discard: true }],
             serial: false,
         })
     }
