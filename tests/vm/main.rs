@@ -13,6 +13,7 @@ mod hung_filesystem;
 mod idle;
 mod libvirt;
 mod libvirt_changes;
+mod libvirt_power;
 mod libvirt_snapshot;
 mod reconnect;
 mod storage_fstrim;
