@@ -134,7 +134,7 @@ impl Freeze {
         self.gate.enter()
     }
 
-    pub(super) fn set_frozen(&self, frozen: bool) {
+    pub(crate) fn set_frozen(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::SeqCst);
     }
 
