@@ -177,8 +177,7 @@ fn kubevirt_keys(host: &mut Libvirt, guest: &Guest) -> Result<()> {
         let data = STANDARD.decode(ended["out-data"].as_str().unwrap_or_default())?;
         Ok(String::from_utf8(data)?)
     };
-    let user =
-        text(&exec(host, "/usr/bin/id", &["-u", "alice"]).or_else(|_| exec(host, "id", &["-u", "alice"]))?)?;
+    let user = text(&exec(host, "/usr/bin/id", &["-u", "alice"])?)?;
     ensure!(user == "1000\n", "{user}");
     for (program, words) in [
         ("mkdir", &["-p", "/home/alice/.ssh"][..]),
