@@ -132,7 +132,9 @@ fn installed() -> Result<Debian> {
         ("/usr/local/lib/systemd/system/qemu-guest-agent.service", 0o644),
         ("/usr/local/lib/udev/rules.d/60-qemu-guest-agent.rules", 0o644),
     ];
-    places.iter().try_fold(Debian::new(), |debian, (path, permissions)| {
+    // As where the package of qemu-ga is not: nothing but the rule of ours starts the agent.
+    let debian = Debian::new().file("/usr/lib/udev/rules.d/60-qemu-guest-agent.rules", 0o644, "");
+    places.iter().try_fold(debian, |debian, (path, permissions)| {
         let content = std::fs::read(root.path().join(&path[1..])).with_context(|| (*path).to_owned())?;
         Ok(debian.file(path, *permissions, content))
     })
