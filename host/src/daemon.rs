@@ -101,6 +101,10 @@ fn serve(
     let dispatcher = Arc::new(dispatcher);
     let agent = dispatcher.agent();
     Freeze::resume(agent)?;
+    if agent.freeze.is_frozen() && !channel::can_be_made(&config.channels) {
+        let why = "a channel could not be opened otherwise";
+        smol::block_on(executor.run(Freeze::end(agent, why)));
+    }
     let house = House {
         dispatcher: dispatcher.clone(),
         budget: Arc::default(),
@@ -128,7 +132,7 @@ fn serve(
     let end = async {
         let ended = until_end(async || signals.next().await, attend).or(deaf(&failures, channels)).await;
         service::stopping();
-        Freeze::end(agent).await;
+        Freeze::end(agent, "the agent was ended").await;
         ended
     };
     let ended = smol::block_on(executor.run(end));

@@ -97,7 +97,7 @@ impl Debian {
         Ok(Medium {
             kernel: kernel.vmlinuz(),
             initrd,
-            disks: vec![DiskFile { path, discard: true }],
+            disks: vec![DiskFile { path, format: "raw", discard: true }],
             serial: false,
             reboots: true,
         })

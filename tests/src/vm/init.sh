@@ -58,4 +58,5 @@ mkdir -p /run/agent-state
     echo "init: the agent ended with status $?"
 ) &
 
-exec sh /etc/guest/shell
+# In this very process: it is the one that halt, poweroff and reboot tell.
+. /etc/guest/shell

@@ -81,6 +81,8 @@ fn frozen_files(guest: &Guest, agent: &mut Client) -> Result<()> {
     for id in 0..200 {
         ensure!(agent.run("guest-sync", json!({"id": 7000 + id}))? == 7000 + id);
     }
+    ensure!(error(agent, "guest-get-time")?.contains("not allowed"));
+    guest.shell("kill -HUP $(cat /run/agent.pid)")?;
     begin_writing(guest, &FOLDERS)?;
     wait_for_a_thaw(guest, &FOLDERS[..2])?;
     have_written(guest, &FOLDERS[2..])?;
@@ -94,7 +96,9 @@ fn frozen_files(guest: &Guest, agent: &mut Client) -> Result<()> {
         let audited = guest.shell("grep -c guest-sync /mnt/data/audit || true")?;
         let logged = guest.shell("grep -c 'called command=\"guest-sync\"' /mnt/data/log || true")?;
         Ok((audited.parse::<u32>()? >= 200 && logged.parse::<u32>()? >= 200).then_some(()))
-    })
+    })?;
+    guest.shell("grep guest-get-time /mnt/data/audit | grep -q '\"by\": \"frozen\"'")?;
+    guest.shell("grep -q 'not reloaded: filesystems are frozen' /mnt/data/log").map(drop)
 }
 
 /// One that is written to and does not answer: the others are thawed at once, and it when it answers again.
@@ -103,7 +107,6 @@ fn hanging_disk(guest: &Guest, agent: &mut Client) -> Result<()> {
         "DM_DISABLE_UDEV=1 dmsetup suspend --nolockfs --noflush volume-a; echo dirty >/mnt/mapped/dirty",
     )?;
     agent.send("{\"execute\":\"guest-fsfreeze-freeze\"}\n")?;
-    begin_writing(guest, &["/mnt/data"])?;
     await_until("the freeze of the one that answers", LIMIT, || {
         let (code, told) = ask_inside(guest, "waga-get-freeze-report")?;
         ensure!(code == 0, "{told}");
@@ -111,6 +114,7 @@ fn hanging_disk(guest: &Guest, agent: &mut Client) -> Result<()> {
         let state = |folder| entry(&told, folder).map(|entry| entry["state"].clone());
         Ok((state("/mnt/data")? == "frozen" && state("/mnt/mapped")? == "freezing").then_some(()))
     })?;
+    begin_writing(guest, &["/mnt/data"])?;
     let (code, told) = ask_inside(guest, "guest-ping")?;
     ensure!(code == 0, "another channel waits: {told}");
     guest.shell("/usr/sbin/agent-under-test call --socket /run/agent.sock --timeout 300 guest-fsfreeze-thaw >/run/thawed 2>&1 &")?;

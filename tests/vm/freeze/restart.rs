@@ -65,15 +65,18 @@ fn an_agent_that_is_killed_leaves_nothing_frozen() -> Result<()> {
         step("the successor's first answer", || agent.sync(1001))?;
         step("it goes on being frozen", || goes_on(guest, agent))?;
         step("frozen by somebody else", || another(guest, agent))?;
+        step("a socket on what is frozen", || unreachable(guest, agent))?;
         for (what, least, most) in [("freeze", 0, 45_000), ("thaw", 30_000, 120_000)] {
             step(&format!("killed at every moment of a {what}"), || {
                 let told =
                     guest.shell(&format!("/etc/killed {least} {most} {} {what} 2>&1", (most - least) / 9))?;
                 let moments = |words: &str| told.lines().filter(|line| line.contains(words)).count();
+                let thawed: Vec<_> = told.lines().filter_map(|line| line.rsplit(' ').next()).collect();
                 note(format_args!(
-                    "killed {} times within a {what}, {} times after it",
+                    "killed {} times within a {what}, {} times after it; left to the next agent: {}",
                     moments("marked yes"),
-                    moments("marked no")
+                    moments("marked no"),
+                    thawed.join(" ")
                 ));
                 ensure!(moments("marked yes") > 0, "{told}");
                 Ok(())
@@ -97,6 +100,27 @@ fn goes_on(guest: &Guest, agent: &mut Client) -> Result<()> {
     ensure!(freeze(agent)? == 6);
     ensure!(thaw(agent)? == 6);
     Ok(())
+}
+
+/// A channel's socket cannot be made before the thaw, which would have to come over a channel: the agent thaws, and says so.
+fn unreachable(guest: &Guest, agent: &mut Client) -> Result<()> {
+    let config = "/etc/waga/agent.toml";
+    guest.shell(&format!("cp {config} /run/config; printf '[[channel]]\\nmethod = \"unix-listen\"\\npath = \"/mnt/b/sock\"\\n' >>{config}"))?;
+    kill_agent(guest, "TERM")?;
+    start_agent(guest)?;
+    agent.sync(1003)?;
+    ensure!(freeze(agent)? == 6);
+    kill_agent(guest, "KILL")?;
+    start_agent(guest)?;
+    agent.sync(1004)?;
+    ensure!(status(agent)? == "thawed");
+    let desc = error(agent, "guest-fsfreeze-thaw")?;
+    ensure!(desc.contains("a channel could not be opened otherwise"), "{desc}");
+    ensure!(thaw(agent)? == 0);
+    guest.shell(&format!("test -S /mnt/b/sock && cp /run/config {config}"))?;
+    kill_agent(guest, "TERM")?;
+    start_agent(guest)?;
+    agent.sync(1005)
 }
 
 /// qemu-ga, say: its marker, and filesystems that nobody here froze, one of them twice.
