@@ -5,7 +5,7 @@
 //! that are frozen are thawed first.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,7 +148,8 @@ fn serve(
 /// What the commands are told.
 fn settings(config: &Config) -> Settings {
     let freeze = FreezeSettings {
-        hook: config.freeze.hook.clone(),
+        // RHEL's and Fedora's way of writing that there is none.
+        hook: config.freeze.hook.clone().filter(|hook| hook != Path::new("/dev/null")),
         hook_timeout: config.freeze.hook_timeout,
         deadline: config.freeze.deadline,
         exclude: Exclude::new(&config.freeze.exclude).unwrap_or_default(),
