@@ -5,7 +5,7 @@
 //! that are frozen are thawed first.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +101,10 @@ fn serve(
     let dispatcher = Arc::new(dispatcher);
     let agent = dispatcher.agent();
     Freeze::resume(agent)?;
+    if agent.freeze.is_frozen() && !channel::can_be_made(&config.channels) {
+        let why = "a channel could not be opened otherwise";
+        smol::block_on(executor.run(Freeze::end(agent, why)));
+    }
     let house = House {
         dispatcher: dispatcher.clone(),
         budget: Arc::default(),
@@ -128,7 +132,7 @@ fn serve(
     let end = async {
         let ended = until_end(async || signals.next().await, attend).or(deaf(&failures, channels)).await;
         service::stopping();
-        Freeze::end(agent).await;
+        Freeze::end(agent, "the agent was ended").await;
         ended
     };
     let ended = smol::block_on(executor.run(end));
@@ -144,7 +148,8 @@ fn serve(
 /// What the commands are told.
 fn settings(config: &Config) -> Settings {
     let freeze = FreezeSettings {
-        hook: config.freeze.hook.clone(),
+        // RHEL's and Fedora's way of writing that there is none.
+        hook: config.freeze.hook.clone().filter(|hook| hook != Path::new("/dev/null")),
         hook_timeout: config.freeze.hook_timeout,
         deadline: config.freeze.deadline,
         exclude: Exclude::new(&config.freeze.exclude).unwrap_or_default(),

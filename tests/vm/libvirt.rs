@@ -7,29 +7,37 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use waga_tests::vm::{self, DOMAIN, Disk, Libvirt, await_until};
+use waga_tests::vm::{self, DOMAIN, Disk, Image, Libvirt, await_until};
 
 use crate::{image, step};
 
 /// The program that the host hands over and lets the guest run.
 const PROGRAM: &str = "#!/bin/sh\necho \"$# arguments, the second is $2, on $(uname -s)\"\n";
 
-#[test]
-fn libvirt_is_served() -> Result<()> {
+/// Boots a guest under libvirt and runs a case when its agent answers; without libvirt the case is left out.
+pub(crate) fn under_libvirt(image: &Image, case: impl FnOnce(&Libvirt) -> Result<()>) -> Result<()> {
     if let Some(reason) = vm::missing_for_libvirt() {
         return vm::left_out(reason);
     }
-    let libvirt = Libvirt::boot(&image().disk(Disk::ext4(32, "/mnt/data")))?;
-    served(&libvirt).map_err(|error| libvirt.explain(error))
+    let libvirt = Libvirt::boot(image)?;
+    let first = step("the first answer", || answers(&libvirt));
+    first.and_then(|()| case(&libvirt)).map_err(|error| libvirt.explain(error))
+}
+
+/// Waits until the agent answers: libvirt refuses to ask before it has been told that the guest has opened its port.
+pub(crate) fn answers(libvirt: &Libvirt) -> Result<()> {
+    await_until("an answer to guest-ping", Duration::from_secs(120), || {
+        Ok(ask(libvirt, "guest-ping", &json!({})).ok())
+    })
+    .map(drop)
+}
+
+#[test]
+fn libvirt_is_served() -> Result<()> {
+    under_libvirt(&image().disk(Disk::ext4(32, "/mnt/data")), served)
 }
 
 fn served(libvirt: &Libvirt) -> Result<()> {
-    step("the first answer", || {
-        // libvirt refuses to ask before it has been told that the guest has opened its port.
-        await_until("an answer to guest-ping", Duration::from_secs(120), || {
-            Ok(ask(libvirt, "guest-ping", &json!({})).ok())
-        })
-    })?;
     step("guestinfo", || guestinfo(libvirt))?;
     step("domifaddr", || domifaddr(libvirt))?;
     step("domfsinfo", || domfsinfo(libvirt))?;
@@ -140,7 +148,7 @@ fn call(libvirt: &Libvirt) -> Result<()> {
 }
 
 /// Sends one command as an operator does, and returns what it returned.
-fn ask(libvirt: &Libvirt, command: &str, arguments: &Value) -> Result<Value> {
+pub(crate) fn ask(libvirt: &Libvirt, command: &str, arguments: &Value) -> Result<Value> {
     let request = json!({"execute": command, "arguments": arguments}).to_string();
     let printed = libvirt.virsh(&["qemu-agent-command", DOMAIN, &request])?;
     let mut reply: Value = serde_json::from_str(&printed).with_context(|| format!("not JSON: {printed}"))?;

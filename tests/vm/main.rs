@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where and stop")]
 #![allow(clippy::disallowed_methods, reason = "tests wait in wall time, and start programs as they are")]
 
+mod above_libvirt;
+mod accounts;
 mod channels;
 mod clock;
 mod commands;
@@ -13,7 +15,12 @@ mod freeze;
 mod hung_filesystem;
 mod idle;
 mod libvirt;
+mod libvirt_changes;
+mod libvirt_power;
+mod libvirt_snapshot;
 mod power;
+mod processors;
+mod proxmox;
 mod reconnect;
 mod storage_fstrim;
 mod storage_kinds;

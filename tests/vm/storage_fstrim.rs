@@ -118,6 +118,14 @@ fn a_trim_that_hangs_keeps_nobody_waiting() -> Result<()> {
             await_until("a smaller disk", PATIENCE, || Ok((on_host(guest, 0)? < MUCH).then_some(())))
         })?;
         step("another channel is served", || guest.shell(&format!("{call} guest-ping")))?;
+        step("nothing is frozen meanwhile", || {
+            let (status, said) = guest.shell_status(&format!("{call} guest-fsfreeze-freeze"))?;
+            let said = String::from_utf8_lossy(&said);
+            ensure!(status == 1 && said.contains("1 other command is still under way"), "{status}: {said}");
+            let told = guest.shell(&format!("{call} guest-fsfreeze-status"))?;
+            ensure!(told == "\"thawed\"", "{told}");
+            Ok(())
+        })?;
         step("another trim waits for its turn, and hangs not the agent either", || {
             guest.shell(&format!(
                 "{{ {call} --timeout 100 guest-fstrim >/run/second 2>&1; echo $? >/run/status; }} &"
@@ -135,6 +143,11 @@ fn a_trim_that_hangs_keeps_nobody_waiting() -> Result<()> {
             })?;
             let second: Value = serde_json::from_str(&guest.shell("cat /run/second")?)?;
             ensure!(of(&second, "/mnt/mapped")?["trimmed"].is_u64(), "{second}");
+            Ok(())
+        })?;
+        step("a freeze, now that all are done", || {
+            ensure!(agent.run("guest-fsfreeze-freeze", json!({}))? == 2);
+            ensure!(agent.run("guest-fsfreeze-thaw", json!({}))? == 2);
             Ok(())
         })?;
         step("a mount point that cannot be opened", || {

@@ -53,7 +53,7 @@ pub(super) enum By {
     Host,
     /// The deadline of the configuration passed.
     Deadline,
-    /// The agent ended.
+    /// The agent ended, or could not have been reached.
     End,
     /// The freeze failed, or froze nothing.
     Failure,

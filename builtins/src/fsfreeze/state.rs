@@ -134,7 +134,7 @@ impl Freeze {
         self.gate.enter()
     }
 
-    pub(super) fn set_frozen(&self, frozen: bool) {
+    pub(crate) fn set_frozen(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::SeqCst);
     }
 
@@ -198,11 +198,12 @@ impl Freeze {
         });
     }
 
-    /// Thaws if there is anything to thaw, because the agent ends.
-    pub async fn end(agent: &Arc<Agent>) {
+    /// Thaws if there is anything to thaw, because the agent ends or for some such reason: `the agent was ended`.
+    pub async fn end(agent: &Arc<Agent>, why: &str) {
         let phase = agent.freeze.lock().phase;
         if matches!(phase, Phase::Freezing | Phase::Frozen) {
-            drop(Self::thaw(agent, By::End, "the agent was ended".to_owned()).await);
+            // The log has it, and so has the next thaw.
+            drop(Self::thaw(agent, By::End, why.to_owned()).await);
         }
     }
 

@@ -3,22 +3,19 @@
 //! A trim may rightly take minutes and is waited for; two go on at once, so that one which hangs does not keep the others from theirs. To
 //! open a mount point takes no time, unless it hangs.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use smol::Timer;
 use smol::future::{or, zip};
-use smol::lock::MutexGuardArc;
 
-use super::mounts::{self, Device, Mount};
+use super::mounts::{self, Mount};
 use crate::command::Command;
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
@@ -153,7 +150,7 @@ async fn trim<D: Disks>(cx: &Context, disks: D, mount: &Mount, minimum: u64) -> 
     let (file, turn) = within(limits.opening, "open", opening).await?;
     let file = file.map_err(|error| Error::io("failed to open", error))?;
 
-    // Somebody has frozen them meanwhile, and no trim would be begun now.
+    // Somebody wants to freeze: that waits for what is under way, so no more is begun.
     if cx.agent.freeze.is_frozen() {
         return Err(failed("trim", Errno::BUSY));
     }
@@ -188,72 +185,15 @@ fn failed(what: &str, error: Errno) -> Error {
     Error::io(format_args!("failed to {what}"), error.into())
 }
 
-/// The devices that are being trimmed, each by one request at a time.
-#[derive(Debug, Default)]
-pub struct Trims(Mutex<HashMap<Device, Arc<Place>>>);
-
-/// Where the requests to trim one device wait for each other.
-#[derive(Debug)]
-struct Place {
-    taken: Arc<smol::lock::Mutex<()>>,
-    /// When the one that is on is taken for one that hangs.
-    overdue: Mutex<Instant>,
-}
-
-/// The right to trim a device, until it is dropped.
-struct Turn {
-    place: Arc<Place>,
-    _taken: MutexGuardArc<()>,
-}
-
-impl Trims {
-    /// Waits until no other request trims the device; `None` when that hangs. `limit` is for what the caller does first.
-    async fn turn(&self, device: Device, limit: Duration) -> Option<Turn> {
-        let place = {
-            let mut places = lock(&self.0);
-            places.retain(|_, place| Arc::strong_count(place) > 1);
-            let new =
-                || Arc::new(Place { taken: Arc::default(), overdue: Mutex::new(Instant::now() + limit) });
-            places.entry(device).or_insert_with(new).clone()
-        };
-        loop {
-            let overdue = *lock(&place.overdue);
-            let taken = or(async { Some(place.taken.lock_arc().await) }, async {
-                Timer::at(overdue).await;
-                None
-            });
-            match taken.await {
-                Some(taken) => {
-                    let turn = Turn { place, _taken: taken };
-                    turn.extend(limit);
-                    return Some(turn);
-                }
-                None if *lock(&place.overdue) == overdue => return None,
-                None => {}
-            }
-        }
-    }
-}
-
-impl Turn {
-    /// Says how long it may take from now on.
-    fn extend(&self, limit: Duration) {
-        *lock(&self.place.overdue) = Instant::now() + limit;
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::sync::Condvar;
+    use std::sync::{Arc, Condvar, Mutex};
 
     use serde_json::json;
 
     use super::super::made_up::context;
+    use super::super::mounts::Device;
     use super::*;
 
     /// Disks named by what becomes of them: `/open 2` fails to be opened, `/trim 25` to be trimmed; `/open hangs` and `/trim hangs` until
@@ -390,6 +330,17 @@ mod tests {
     fn one_that_takes_long_does_not_keep_the_others() {
         let told = trimmed(&context(), &MadeUp::new(PATIENT), &["/trim waits", "/a"]);
         expect(&told, &[("/trim waits", ""), ("/a", "")]);
+    }
+
+    #[test]
+    fn nothing_is_begun_while_somebody_freezes() {
+        let (cx, disks) = (context(), MadeUp::new(PATIENT));
+        cx.agent.freeze.set_frozen(true);
+        let busy = "failed to trim: Device or resource busy";
+        expect(&trimmed(&cx, &disks, &["/a", "/b"]), &[("/a", busy), ("/b", busy)]);
+        assert_eq!(disks.0.0.lock().unwrap().done, 0);
+        cx.agent.freeze.set_frozen(false);
+        expect(&trimmed(&cx, &disks, &["/a", "/b"]), &[("/a", ""), ("/b", "")]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `block` | block devices as sysfs and udev tell of them |
 //! | `address` | where a disk is plugged in |
 //! | `probes` | asking what may never answer |
+//! | `trims` | whose turn it is to trim a device |
 //! | `fsinfo`, `disks`, `diskstats`, `fstrim` | a command each |
 
 mod address;
@@ -18,9 +19,10 @@ mod fstrim;
 mod made_up;
 pub(crate) mod mounts;
 mod probes;
+mod trims;
 
-pub use fstrim::Trims;
 pub use probes::Probes;
+pub use trims::Trims;
 
 use crate::command::Builtin;
 

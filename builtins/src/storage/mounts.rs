@@ -11,8 +11,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, str};
 
-use super::block::Tree;
+use super::block::{Block, Tree};
 use crate::error::{Error, Result};
+use crate::sys::loop_device::backing_device;
 
 /// The number of a block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -115,10 +116,7 @@ impl Stack {
                 folders.extend(self.tree.links(&format!("{folder}/slaves")).unwrap_or_default());
                 // A partition of one lies within its folder.
                 let parent = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
-                let file = [folder.as_str(), parent]
-                    .iter()
-                    .find_map(|folder| self.tree.attribute(&format!("{folder}/loop/backing_file")));
-                let holder = file.and_then(|file| self.holder(Path::new(file.trim_end_matches('\n'))));
+                let holder = [folder.as_str(), parent].iter().find_map(|folder| self.loop_holder(folder));
                 if let Some(holder) = holder.filter(|holder| !holders.contains(holder)) {
                     holders.push(holder);
                     rest.push(holder);
@@ -128,15 +126,31 @@ impl Stack {
         holders
     }
 
+    /// The device of the filesystem that the file of a loop device lies on, if the device in this folder is one.
+    fn loop_holder(&self, folder: &str) -> Option<Device> {
+        let file = self.tree.attribute(&format!("{folder}/loop/backing_file"))?;
+        let node = Block::at(&self.tree, folder.to_owned()).node?;
+        let told = backing_device(&self.tree.place(&node)).ok();
+        let known = told.and_then(|(major, minor)| {
+            let device = Device { major, minor };
+            self.lines().find(|line| line.device == device)?.mount(Device::of_node)
+        });
+        known.map(|mount| mount.device).or_else(|| self.holder(Path::new(file.trim_end_matches('\n'))))
+    }
+
     /// The device of the filesystem that a path leads to, by its text alone: to look it up might wait.
     fn holder(&self, path: &Path) -> Option<Device> {
-        let lines = self.table.split(|&byte| byte == b'\n').filter_map(Line::parse);
         // Of mounts over each other the last counts.
-        let (_, line) = lines
+        let (_, line) = self
+            .lines()
             .map(|line| (PathBuf::from(unescape(line.mountpoint)), line))
             .filter(|(point, _)| path.starts_with(point))
             .max_by_key(|(point, _)| point.components().count())?;
         Some(line.mount(Device::of_node)?.device)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.table.split(|&byte| byte == b'\n').filter_map(Line::parse)
     }
 }
 
@@ -213,6 +227,7 @@ fn unescape(text: &[u8]) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use super::super::made_up::MadeUp;
     use super::*;
 
     fn points(table: &[u8]) -> Vec<(String, String)> {
@@ -287,6 +302,38 @@ mod tests {
             "\n1 2\n1 0 8:x / / rw - ext4 /dev/sda1 rw\n1 0 8:1 / / rw ext4 /dev/sda1 rw\n1 0 8:1 / / rw -\n",
             &[],
         );
+    }
+
+    #[test]
+    fn what_lies_on_a_file_of_another_is_known() {
+        let made_up = MadeUp::new();
+        let table = "1 0 8:1 / / rw - ext4 /dev/sda rw\n\
+                     2 1 8:2 / /srv rw - ext4 /dev/sdb rw\n\
+                     3 1 7:0 / /image rw - ext4 /dev/loop0 rw\n\
+                     4 1 254:0 / /mapped rw - ext4 /dev/dm-0 rw\n\
+                     5 1 259:1 / /part rw - ext4 /dev/loop1p1 rw\n";
+        made_up.file("/proc/self/mountinfo", table);
+        let folder = |name: &str| format!("/sys/devices/virtual/block/{name}");
+        for (name, device) in
+            [("loop0", "7:0"), ("dm-0", "254:0"), ("loop1", "7:1"), ("sda", "8:1"), ("sdb", "8:2")]
+        {
+            made_up.block(&folder(name), device);
+        }
+        made_up.block(&folder("loop1/loop1p1"), "259:1");
+        made_up.file(&format!("{}/loop/backing_file", folder("loop0")), "/srv/images/a b\n");
+        made_up.file(&format!("{}/loop/backing_file", folder("loop1")), "/image/inner\n");
+        made_up.made_of(&folder("dm-0"), &folder("loop0"));
+        let stack = Stack::read(made_up.tree().root()).unwrap();
+        let holders = |device: &str| {
+            let device = Device::parse(device.as_bytes()).unwrap();
+            stack.holders(device).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(holders("8:1"), [""; 0]);
+        assert_eq!(holders("7:0"), ["8:2"]);
+        assert_eq!(holders("254:0"), ["8:2"]);
+        assert_eq!(holders("259:1"), ["7:0", "8:2"]);
+        assert_eq!(holders("9:9"), [""; 0]);
+        assert_eq!(stack.mounts().len(), 5);
     }
 
     #[test]

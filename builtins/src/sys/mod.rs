@@ -8,6 +8,7 @@ pub(crate) mod freeze;
 pub(crate) mod identity;
 pub mod listen_fds;
 pub(crate) mod localtime;
+pub(crate) mod loop_device;
 pub(crate) mod nvme;
 pub(crate) mod rtc;
 pub(crate) mod spawn;

@@ -57,6 +57,15 @@ impl House {
     }
 }
 
+/// Whether the files that channels make can be made now, and do not have to wait for a filesystem that is frozen.
+pub(crate) fn can_be_made(channels: &[Channel]) -> bool {
+    let sockets = channels.iter().filter_map(|channel| match &channel.endpoint {
+        Endpoint::Unix(path, _) => Some(path),
+        _ => None,
+    });
+    sockets.into_iter().all(|path| unix::takes_files(path))
+}
+
 /// Opens the channels and serves them from then on; returns how many there are. Sockets that the service manager passed, if there are
 /// any, take the place of all that are configured, as with qemu-ga.
 ///

@@ -1,9 +1,13 @@
 //! Making a unix socket: not taken away from who listens there, and never reachable for more than may use it.
 
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::event::{Timespec, poll};
 use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, chmod, chownat, fchmod, flock, open};
@@ -110,6 +114,26 @@ fn give(path: &Path, access: Access) -> io::Result<()> {
         chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), Mode::from_raw_mode(mode))?;
     }
     Ok(())
+}
+
+/// How long a folder may take to say whether it can be written to.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether the folder of a socket can be written to without waiting for a thaw. There is no way to ask: a thread tries, and if it has to wait
+/// it ends with the thaw.
+pub(super) fn takes_files(socket: &Path) -> bool {
+    let folder =
+        socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let (done, tried) = mpsc::channel();
+    let attempt = move || {
+        // Gives it the permissions that it has: a change as far as the filesystem is concerned.
+        let permissions = fs::metadata(&folder).map(|metadata| metadata.permissions());
+        let _ =
+            done.send(permissions.and_then(|permissions| fs::set_permissions(&folder, permissions)).is_ok());
+    };
+    // Refused at once is as good: so will the socket be.
+    thread::Builder::new().name("attempt".into()).spawn(attempt).is_err()
+        || tried.recv_timeout(PATIENCE).is_ok()
 }
 
 #[cfg(test)]

@@ -53,10 +53,19 @@ impl Debian {
             .file("/etc/machine-id", 0o644, "0123456789abcdef0123456789abcdef\n")
             .file("/etc/hostname", 0o644, "waga-debian\n");
         // What no test looks at and an emulated machine takes seconds for.
-        let debian =
-            debian.file("/etc/systemd/journald.conf.d/tests.conf", 0o644, "[Journal]\nStorage=volatile\n");
-        let idle =
-            ["getty.target", "timers.target", "systemd-timesyncd.service", "systemd-update-utmp.service"];
+        let idle = [
+            "dev-hugepages.mount",
+            "dev-mqueue.mount",
+            "e2scrub_reap.service",
+            "getty.target",
+            "modprobe@.service",
+            "sys-kernel-debug.mount",
+            "sys-kernel-tracing.mount",
+            "systemd-timesyncd.service",
+            "systemd-update-utmp-runlevel.service",
+            "systemd-update-utmp.service",
+            "timers.target",
+        ];
         idle.iter()
             .fold(debian, |debian, unit| debian.link(&format!("/etc/systemd/system/{unit}"), "/dev/null"))
             .link(wants, "../tests-shell.service")
@@ -79,18 +88,18 @@ impl Debian {
     /// Makes the files that the machine is started with, in a folder.
     pub(super) fn make(&self, folder: &Path) -> Result<Medium> {
         let kernel = Kernel::find()?;
-        let disk = folder.join("disk0");
+        let path = folder.join("disk0");
         // Most of the image is a hole.
         let mut copy = Command::new(program("cp")?);
-        output(copy.args(["--sparse=always", "--reflink=auto"]).arg(debian_image()?).arg(&disk))?;
+        output(copy.args(["--sparse=always", "--reflink=auto"]).arg(debian_image()?).arg(&path))?;
         let initrd = folder.join("initrd");
         std::fs::write(&initrd, self.initramfs(&kernel)?).context("write the initramfs")?;
         Ok(Medium {
             kernel: kernel.vmlinuz(),
             initrd,
-            disks: vec![DiskFile { path: disk, discard: true }],
+            disks: vec![DiskFile { path, format: "raw", discard: true }],
             serial: false,
-            reboots: false,
+            reboots: true,
         })
     }
 

@@ -210,8 +210,9 @@ fn start(folder: &Path, medium: &Medium) -> Result<Child> {
         command.args(["-device", "isa-serial,chardev=line"]);
     }
     for (index, disk) in medium.disks.iter().enumerate() {
-        let (file, discard) = (disk.path.display(), if disk.discard { "on" } else { "off" });
-        command.args(["-drive", &format!("id=d{index},if=none,file={file},format=raw,discard=unmap")]);
+        let (file, format) = (disk.path.display(), disk.format);
+        command.args(["-drive", &format!("id=d{index},if=none,file={file},format={format},discard=unmap")]);
+        let discard = if disk.discard { "on" } else { "off" };
         let device = format!("virtio-blk-pci,drive=d{index},serial=disk{index},discard={discard}");
         command.args(["-device", &device]);
     }

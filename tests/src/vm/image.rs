@@ -34,6 +34,7 @@ pub struct Disk {
     filesystem: Option<Filesystem>,
     mapped: bool,
     discard: bool,
+    format: &'static str,
 }
 
 /// What is on a disk, and where the guest mounts it before the agent starts.
@@ -46,7 +47,7 @@ struct Filesystem {
 impl Disk {
     /// An empty disk.
     pub fn blank(mebibytes: u64) -> Self {
-        Self { bytes: mebibytes << 20, filesystem: None, mapped: false, discard: true }
+        Self { bytes: mebibytes << 20, filesystem: None, mapped: false, discard: true, format: "raw" }
     }
 
     /// A disk that holds ext4, mounted at a folder of the guest before the agent starts.
@@ -83,13 +84,28 @@ impl Disk {
         self
     }
 
+    /// Lets the host keep it in a file that QEMU can take snapshots of.
+    #[must_use]
+    pub fn qcow2(mut self) -> Self {
+        self.format = "qcow2";
+        self
+    }
+
     /// Makes it in a file of the host.
     fn make(&self, path: &Path) -> Result<()> {
         std::fs::File::create(path)?.set_len(self.bytes)?;
-        let Some(filesystem) = &self.filesystem else { return Ok(()) };
-        let force = if filesystem.kind == "ext4" { "-F" } else { "-f" };
-        let mkfs = program(&format!("mkfs.{}", filesystem.kind))?;
-        output(Command::new(mkfs).args(["-q", force]).arg(path)).map(drop)
+        if let Some(Filesystem { kind, .. }) = &self.filesystem {
+            let force = if *kind == "ext4" { "-F" } else { "-f" };
+            output(Command::new(program(&format!("mkfs.{kind}"))?).args(["-q", force]).arg(path))?;
+        }
+        if self.format != "raw" {
+            let raw = path.with_extension("raw");
+            std::fs::rename(path, &raw)?;
+            let convert = ["convert", "-f", "raw", "-O", self.format];
+            output(Command::new(program("qemu-img")?).args(convert).arg(&raw).arg(path))?;
+            std::fs::remove_file(raw)?;
+        }
+        Ok(())
     }
 
     /// The shell lines that mount it, in the guest where it is `/dev/vd` and this letter.
@@ -138,6 +154,7 @@ pub(super) struct Medium {
 #[derive(Debug)]
 pub(super) struct DiskFile {
     pub(super) path: PathBuf,
+    pub(super) format: &'static str,
     /// Whether the guest may give back what it does not use.
     pub(super) discard: bool,
 }
@@ -258,7 +275,7 @@ impl Image {
         for (index, disk) in self.disks.iter().enumerate() {
             let path = folder.join(format!("disk{index}"));
             disk.make(&path)?;
-            disks.push(DiskFile { path, discard: disk.discard });
+            disks.push(DiskFile { path, format: disk.format, discard: disk.discard });
         }
         Ok(Medium { kernel: kernel.vmlinuz(), initrd, disks, serial: self.serial, reboots: self.reboots })
     }

@@ -58,5 +58,5 @@ mkdir -p /run/agent-state
     echo "init: the agent ended with status $?"
 ) &
 
-# Not by exec, with which the traps would be gone.
+# In this very process: it is the one that halt, poweroff and reboot tell.
 . /etc/guest/shell

@@ -6,7 +6,7 @@
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -78,6 +78,30 @@ impl Libvirt {
         Ok(printed.trim().to_owned())
     }
 
+    /// The folder of the host in which libvirt keeps all of it: what it shall read or write has to be here.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Puts a file into that folder, and returns its path.
+    pub fn put(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content)?;
+        give_away(&path)?;
+        Ok(path)
+    }
+
+    /// The file in which the host keeps a disk of the guest; the first one is 0.
+    pub fn disk(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("disk{index}"))
+    }
+
+    /// All that the kernel, the init and the agent wrote to the console so far.
+    pub fn console(&self) -> String {
+        let text = std::fs::read(self.folder.path().join("console")).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// Runs `waga call` of this program with `--connect` and further words, as the user who runs the guest.
     pub fn call(&self, waga: &Path, words: &[&str]) -> Result<Output> {
         let place = self.folder.path();
@@ -95,6 +119,12 @@ impl Libvirt {
     pub fn shell(&self, command: &str) -> Result<String> {
         let shell = self.shell.as_ref().context("the guest has no shell yet")?;
         shell.lock().unwrap_or_else(PoisonError::into_inner).run(command)
+    }
+
+    /// Runs a command in the guest and returns its exit status and all it wrote.
+    pub fn shell_status(&self, command: &str) -> Result<(i32, Vec<u8>)> {
+        let shell = self.shell.as_ref().context("the guest has no shell yet")?;
+        shell.lock().unwrap_or_else(PoisonError::into_inner).status(command)
     }
 
     /// Adds what the guest last said to a failure.
@@ -195,8 +225,9 @@ fn domain(place: &Path, medium: &Medium) -> Result<String> {
         .zip('a'..='z')
         .map(|(disk, letter)| {
             format!(
-                "<disk type='file' device='disk'><driver name='qemu' type='raw' discard='unmap'/>\
+                "<disk type='file' device='disk'><driver name='qemu' type='{}' discard='unmap'/>\
                  <source file='{}'/><target dev='vd{letter}' bus='virtio'/></disk>",
+                disk.format,
                 disk.path.display()
             )
         })
@@ -212,7 +243,7 @@ fn domain(place: &Path, medium: &Medium) -> Result<String> {
            </os>
            <features><acpi/></features>
            <cpu mode='maximum'/>
-           <on_reboot>destroy</on_reboot>
+           <on_reboot>{on_reboot}</on_reboot>
            <pm><suspend-to-mem enabled='yes'/></pm>
            <seclabel type='none'/>
            <devices>
@@ -233,6 +264,7 @@ fn domain(place: &Path, medium: &Medium) -> Result<String> {
         kernel = medium.kernel.display(),
         initrd = medium.initrd.display(),
         command_line = Medium::COMMAND_LINE,
+        on_reboot = if medium.reboots { "restart" } else { "destroy" },
         emulator = emulator.display(),
     ))
 }

@@ -19,7 +19,7 @@ pub fn missing_for_guest() -> Option<String> {
 
 /// Why no guest can be booted under libvirt here, if so.
 pub fn missing_for_libvirt() -> Option<String> {
-    missing_for_guest().or_else(|| missing(&["virsh", "libvirtd"]))
+    missing_for_guest().or_else(|| missing(&["virsh", "libvirtd", "qemu-img"]))
 }
 
 /// Why no Debian with systemd can be booted here, if so.
