@@ -26,6 +26,10 @@ use crate::sys::spawn::{self, Ended, Program};
 /// Most of a helper's output that is kept, in bytes; the rest is read and lost.
 const KEPT: usize = 16 << 10;
 
+/// What a pipe holds, and what is read from it at once, in bytes.
+const PIPE: usize = 64 << 10;
+const PIECE: usize = 4 << 10;
+
 /// How long a killed helper may take to be gone before nobody waits for it any more.
 const DYING: Duration = Duration::from_secs(2);
 
@@ -111,8 +115,12 @@ impl Helper {
             };
             or(or(async { Some(end.as_mut().await) }, late), or(talk, listen)).await
         };
-        // What it wrote before its end is in the pipe, whoever else holds that open.
-        while let Ok(1..) = read_piece(reader.get_ref(), &mut output) {}
+        // What it wrote before its end is in the pipe, whoever else holds that open and goes on writing, perhaps without end.
+        for _ in 0..PIPE / PIECE {
+            if !matches!(read_piece(reader.get_ref(), &mut output), Ok(1..)) {
+                break;
+            }
+        }
         let output = String::from_utf8_lossy(&output).into_owned();
         let result = match ended {
             Some(Ended::Code(0)) => Ok(output),
@@ -177,7 +185,7 @@ async fn write(pipe: Async<PipeWriter>, mut rest: &[u8]) {
 
 /// Reads what there is, keeps what there is room for, and tells how much it was.
 fn read_piece(pipe: &PipeReader, output: &mut Vec<u8>) -> io::Result<usize> {
-    let mut buffer = [MaybeUninit::uninit(); 4 << 10];
+    let mut buffer = [MaybeUninit::uninit(); PIECE];
     let (bytes, _) = rustix::io::read(pipe.as_fd(), &mut buffer)?;
     let room = KEPT.saturating_sub(output.len());
     output.extend_from_slice(&bytes[..bytes.len().min(room)]);

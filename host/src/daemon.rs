@@ -101,7 +101,7 @@ fn serve(
     let dispatcher = Arc::new(dispatcher);
     let agent = dispatcher.agent();
     Freeze::resume(agent)?;
-    if agent.freeze.is_frozen() && !channel::can_be_made(&config.channels) {
+    if agent.freeze.is_frozen() && passed.is_empty() && !channel::can_be_made(&config.channels) {
         let why = "a channel could not be opened otherwise";
         smol::block_on(executor.run(Freeze::end(agent, why)));
     }
@@ -112,7 +112,14 @@ fn serve(
         failed,
     };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
-    let channels = channel::open_all(&config.channels, passed, &house)?;
+    let opened = channel::open_all(&config.channels, passed, &house);
+    if let Err(error) = &opened
+        && !is_taken(error)
+    {
+        // Perhaps nobody comes after this one.
+        smol::block_on(executor.run(Freeze::end(agent, "a channel could not be opened")));
+    }
+    let channels = opened?;
     started()?;
     let watchdog = executor.spawn(service::feed_watchdog());
     let late_pid_file =
@@ -132,6 +139,7 @@ fn serve(
     let end = async {
         let ended = until_end(async || signals.next().await, attend).or(deaf(&failures, channels)).await;
         service::stopping();
+        agent.freeze.close();
         Freeze::end(agent, "the agent was ended").await;
         ended
     };
@@ -143,6 +151,11 @@ fn serve(
     // Files that clients left open are for the kernel to close: that may wait for a disk, and the log has not ended yet.
     std::mem::forget(dispatcher);
     ended
+}
+
+/// Whether another agent has what was to be opened: perhaps the one that froze, and will be asked to thaw.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ResourceBusy | io::ErrorKind::AddrInUse)
 }
 
 /// What the commands are told.

@@ -17,7 +17,7 @@ use crate::sys::freeze::{self, InMemory};
 /// How long a freeze waits for those who are under way.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is written to the log where there is nobody to be told of a failure.
+/// The mount points that are to be frozen; `None`: all.
 pub(super) type Only = Option<Vec<String>>;
 
 /// Freezes all, or those at these mount points; how many it froze. `own` is the request's own part in the gate.
@@ -65,6 +65,9 @@ pub(super) fn freeze(agent: &Arc<Agent>, only: &Only, own: Option<Arc<UnderWay>>
 /// Takes the state, or says why it cannot be had.
 fn begin(this: &Freeze) -> Result<()> {
     let mut inner = this.lock();
+    if inner.ending {
+        return Err(Error::generic("the agent ends: nothing is frozen any more"));
+    }
     if inner.phase != Phase::Thawed {
         return Err(Error::generic("filesystems are being frozen or thawed already"));
     }
@@ -93,7 +96,7 @@ fn attempt(agent: &Arc<Agent>, only: Option<&[String]>, own: Option<Arc<UnderWay
     })?;
     Freeze::start_thawer(agent).map_err(|error| Error::io("failed to start a thread", error))?;
     tracing::info!("freezing");
-    this.hook(agent, "freeze")?;
+    this.hook(agent, "freeze", true)?;
     let mounts = plan(this, only)?;
     // From here on whoever comes is refused; and those who came before must have gone.
     this.set_frozen(true);
@@ -183,4 +186,22 @@ fn one(this: &Freeze, mount: &Mount, folder: std::fs::File) -> Result<bool> {
 /// As with qemu-ga: what cannot be frozen, or is, is passed over and not counted.
 fn is_skipped(error: &io::Error) -> bool {
     [Some(nix::libc::EOPNOTSUPP), Some(nix::libc::EBUSY)].contains(&error.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::test_agent;
+
+    #[test]
+    fn one_freeze_at_a_time_and_none_once_the_agent_ends() {
+        let (agent, _executor) = test_agent();
+        begin(&agent.freeze).unwrap();
+        let desc = begin(&agent.freeze).unwrap_err().desc;
+        assert_eq!(desc, "filesystems are being frozen or thawed already");
+        let (agent, _executor) = test_agent();
+        agent.freeze.close();
+        let desc = begin(&agent.freeze).unwrap_err().desc;
+        assert_eq!(desc, "the agent ends: nothing is frozen any more");
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use nix::libc::{O_DIRECTORY, O_NONBLOCK};
+use nix::libc::{O_NOCTTY, O_NONBLOCK};
 use wildmatch::WildMatch;
 
 use crate::error::{Error, Result};
@@ -102,7 +102,7 @@ pub(super) fn passed_over(mount: &Mount, only: Option<&[String]>, exclude: &Excl
     }
 }
 
-/// Opens the folder of each, in order; one that takes too long is an error, and whatever waits for it is left behind.
+/// Opens the folder of each, or the file that is mounted alone, in order; one that takes too long is an error, and whatever waits for it is left behind.
 pub(super) fn open(mounts: Vec<Mount>) -> Vec<(Mount, io::Result<File>)> {
     let mut opened = Vec::with_capacity(mounts.len());
     let mut rest = mounts;
@@ -113,7 +113,7 @@ pub(super) fn open(mounts: Vec<Mount>) -> Vec<(Mount, io::Result<File>)> {
         let started = opener.spawn(move || {
             for point in points {
                 let mut options = OpenOptions::new();
-                let file = options.read(true).custom_flags(O_DIRECTORY | O_NONBLOCK).open(point);
+                let file = options.read(true).custom_flags(O_NONBLOCK | O_NOCTTY).open(point);
                 if told.send(file).is_err() {
                     return;
                 }
@@ -200,8 +200,11 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_costs_itself() {
         let folder = tempfile::tempdir().unwrap();
-        let points =
-            [folder.path().display().to_string(), "/nonexistent".into(), "/dev/null".into(), "/".into()];
+        let alone = folder.path().join("file");
+        std::fs::write(&alone, "").unwrap();
+        let beyond = alone.join("folder");
+        let points = [folder.path(), Path::new("/nonexistent"), &beyond, &alone]
+            .map(|point| point.display().to_string());
         let opened = open(points.iter().map(|point| mount(point, "ext4")).collect());
         let errors: Vec<_> =
             opened.iter().map(|(_, file)| file.as_ref().err().and_then(io::Error::raw_os_error)).collect();

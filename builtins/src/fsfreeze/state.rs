@@ -54,6 +54,8 @@ pub(super) struct Inner {
     pub(super) cancelled: Option<By>,
     /// Whether the hook was told of freezing and not of thawing yet.
     pub(super) hook_owed: bool,
+    /// Whether the agent ends: then no freeze begins any more.
+    pub(super) ending: bool,
     /// What the next thaw is to be answered with: that it comes too late.
     pub(super) notice: Option<String>,
     pub(super) report: Report,
@@ -198,6 +200,11 @@ impl Freeze {
         });
     }
 
+    /// Lets no freeze begin any more: before the thaw of an agent that ends.
+    pub fn close(&self) {
+        self.lock().ending = true;
+    }
+
     /// Thaws if there is anything to thaw, because the agent ends or for some such reason: `the agent was ended`.
     pub async fn end(agent: &Arc<Agent>, why: &str) {
         let phase = agent.freeze.lock().phase;
@@ -259,8 +266,8 @@ impl Freeze {
         }
     }
 
-    /// Tells the hook; whether there was one that ran.
-    pub(super) fn hook(&self, agent: &Agent, action: &'static str) -> Result<()> {
+    /// Tells the hook. `reported`: that belongs to the freeze of the report.
+    pub(super) fn hook(&self, agent: &Agent, action: &'static str, reported: bool) -> Result<()> {
         let Some(hook) = &self.settings.hook else { return Ok(()) };
         let hook = hook.to_string_lossy();
         let begun = std::time::Instant::now();
@@ -272,7 +279,9 @@ impl Freeze {
         let time = report::nanoseconds(begun.elapsed());
         let error = ran.as_ref().err().map(|(error, _)| error.desc.clone());
         let mut inner = self.lock();
-        inner.report.hooks.push(HookRun { hook: hook.into_owned(), action, time, error });
+        if reported {
+            inner.report.hooks.push(HookRun { hook: hook.into_owned(), action, time, error });
+        }
         inner.hook_owed = match &ran {
             // What was not started has nothing to undo.
             Err((_, false)) => inner.hook_owed && action == "freeze",

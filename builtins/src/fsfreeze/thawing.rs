@@ -36,7 +36,7 @@ pub(super) fn open_all(this: &Freeze) {
 pub(super) fn thaw(this: &Freeze, agent: &Agent, by: By, why: &str) -> Result<i64> {
     let (mut count, mut failed) = (0, Vec::new());
     let mut first = None;
-    loop {
+    let mut inner = loop {
         let mut inner = this.lock();
         if let Some(held) = inner.held.pop() {
             drop(inner);
@@ -44,7 +44,9 @@ pub(super) fn thaw(this: &Freeze, agent: &Agent, by: By, why: &str) -> Result<i6
                 Ok(thawed) => count += i64::from(thawed),
                 Err(error) => {
                     let point = held.mount_point.display();
-                    first.get_or_insert(Error::io(format_args!("failed to thaw {point}"), error));
+                    let error = Error::io(format_args!("failed to thaw {point}"), error);
+                    tracing::error!(reason = error.desc, "a filesystem stays frozen");
+                    first.get_or_insert(error);
                     failed.push(held);
                 }
             }
@@ -53,10 +55,9 @@ pub(super) fn thaw(this: &Freeze, agent: &Agent, by: By, why: &str) -> Result<i6
             inner.report.status = Status::Thawing;
             drop(this.wait(inner));
         } else {
-            break;
+            break inner;
         }
-    }
-    let mut inner = this.lock();
+    };
     let was_frozen = inner.phase == Phase::Frozen;
     let found = std::mem::take(&mut inner.found);
     if let Some(error) = first {
@@ -66,14 +67,21 @@ pub(super) fn thaw(this: &Freeze, agent: &Agent, by: By, why: &str) -> Result<i6
         inner.report.error = Some(error.desc.clone());
         return Err(error);
     }
+    if !was_frozen {
+        // No freeze begins meanwhile: what it froze would be thawed with the rest, and its marker removed.
+        inner.phase = Phase::Thawing;
+    }
     drop(inner);
     if by == By::Host || found {
         count += others();
     }
     let notice = over(this, by, why, was_frozen);
     let hook_owed = this.lock().hook_owed;
-    let told =
-        if hook_owed || (by == By::Host && notice.is_none()) { this.hook(agent, "thaw") } else { Ok(()) };
+    let told = if hook_owed || (by == By::Host && notice.is_none()) {
+        this.hook(agent, "thaw", was_frozen)
+    } else {
+        Ok(())
+    };
     let mut inner = this.lock();
     inner.phase = Phase::Thawed;
     inner.report.status = Status::Thawed;

@@ -34,7 +34,13 @@ fn a_hook_is_told_and_cannot_hang_the_agent() -> Result<()> {
             ensure!(thaw(agent)? == 1);
             told(guest, "thaw")?;
             ensure!(thaw(agent)? == 0);
-            told(guest, "thaw")
+            told(guest, "thaw")?;
+            let told = report(agent)?;
+            ensure!(
+                told["hooks"].as_array().is_some_and(|hooks| hooks.len() == 2),
+                "not of this freeze: {told}"
+            );
+            Ok(())
         })?;
         step("nothing to freeze", || {
             ensure!(agent.run("guest-fsfreeze-freeze-list", serde_json::json!({"mountpoints": []}))? == 0);

@@ -57,6 +57,7 @@ fn all_kinds_are_frozen_and_thawed() -> Result<()> {
                 remounted(guest, agent)
             })?;
         }
+        step("mounted at a file", || at_a_file(guest, agent))?;
         step("data intact", || {
             for folder in FOLDERS {
                 ensure!(guest.shell(&format!("cat {folder}/written"))? == "new", "{folder}");
@@ -120,6 +121,17 @@ fn remounted(guest: &Guest, agent: &mut Client) -> Result<()> {
     ensure!(thaw(agent)? == FOLDERS.len());
     have_written(guest, &["/mnt/loop", "/mnt/later"])?;
     guest.shell("mount --bind /mnt/later /mnt/ext4").map(drop)
+}
+
+/// In a container all that is seen of a disk may be a file of it, `/etc/hosts` for instance.
+fn at_a_file(guest: &Guest, agent: &mut Client) -> Result<()> {
+    let device = guest.shell("grep ' /mnt/mapped ' /proc/mounts | cut -d ' ' -f 1")?;
+    guest.shell(
+        "touch /mnt/mapped/file /run/file && mount --bind /mnt/mapped/file /run/file && umount /mnt/mapped",
+    )?;
+    ensure!(freeze(agent)? == FOLDERS.len());
+    ensure!(thaw(agent)? == FOLDERS.len());
+    guest.shell(&format!("mount {device} /mnt/mapped && umount /run/file")).map(drop)
 }
 
 fn enabled_while_frozen(agent: &mut Client) -> Result<()> {

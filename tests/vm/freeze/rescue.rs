@@ -56,6 +56,7 @@ exclude = ['/mnt/scr*']
             are_writable(guest, &FOLDERS)
         })?;
         step("a disk hangs", || hanging_disk(guest, agent))?;
+        step("a freeze while a thaw looks for what others froze", || at_once(guest, agent))?;
         step("SIGTERM", || signal(guest, agent))?;
         configured(guest, agent, &format!("{TWO_CHANNELS}[freeze]\ndeadline = '4s'\n"))?;
         step("a deadline", || deadline(guest, agent))?;
@@ -123,6 +124,25 @@ fn hanging_disk(guest: &Guest, agent: &mut Client) -> Result<()> {
     let reply = agent.text()?;
     ensure!(reply.contains("the filesystems were thawed while they were being frozen"), "{reply}");
     await_until("the thaw's answer", LIMIT, || Ok((guest.shell("cat /run/thawed")? == "2").then_some(())))?;
+    ensure!(status(agent)? == "thawed");
+    are_writable(guest, &FOLDERS)
+}
+
+/// Another client's thaw, of what somebody else froze, takes long: it must not thaw what is frozen meanwhile.
+fn at_once(guest: &Guest, agent: &mut Client) -> Result<()> {
+    guest.shell(
+        "fsfreeze --freeze /mnt/mapped && DM_DISABLE_UDEV=1 dmsetup suspend --nolockfs --noflush volume-a; \
+         /usr/sbin/agent-under-test call --socket /run/agent.sock --timeout 300 guest-fsfreeze-thaw >/run/thawed 2>&1 &",
+    )?;
+    await_until("the thaw's waiting for the disk", LIMIT, || {
+        let (code, _) =
+            guest.shell_status("cat /proc/$(cat /run/agent.pid)/task/*/stack | grep -q thaw_super")?;
+        Ok((code == 0).then_some(()))
+    })?;
+    let desc = error(agent, "guest-fsfreeze-freeze")?;
+    ensure!(desc == "filesystems are being frozen or thawed already", "{desc}");
+    guest.shell("DM_DISABLE_UDEV=1 dmsetup resume volume-a")?;
+    await_until("the thaw's answer", LIMIT, || Ok((guest.shell("cat /run/thawed")? == "1").then_some(())))?;
     ensure!(status(agent)? == "thawed");
     are_writable(guest, &FOLDERS)
 }

@@ -66,6 +66,7 @@ fn an_agent_that_is_killed_leaves_nothing_frozen() -> Result<()> {
         step("it goes on being frozen", || goes_on(guest, agent))?;
         step("frozen by somebody else", || another(guest, agent))?;
         step("a socket on what is frozen", || unreachable(guest, agent))?;
+        step("a port that is gone", || gone(guest, agent))?;
         for (what, least, most) in [("freeze", 0, 270_000), ("thaw", 40_000, 220_000)] {
             step(&format!("killed at every moment of a {what}"), || {
                 let told =
@@ -121,6 +122,24 @@ fn unreachable(guest: &Guest, agent: &mut Client) -> Result<()> {
     kill_agent(guest, "TERM")?;
     start_agent(guest)?;
     agent.sync(1005)
+}
+
+/// A successor that cannot open a channel ends, as ever, and nobody may come after it: it thaws first.
+fn gone(guest: &Guest, agent: &mut Client) -> Result<()> {
+    let config = "/etc/waga/agent.toml";
+    ensure!(freeze(agent)? == 6);
+    guest.shell(&format!("cp {config} /run/config; printf '[[channel]]\\nmethod = \"virtio-serial\"\\npath = \"/dev/virtio-ports/gone\"\\n' >>{config}"))?;
+    kill_agent(guest, "KILL")?;
+    let (code, told) = guest.shell_status("(. /etc/guest/agent) </dev/null 2>&1")?;
+    ensure!(code == 1, "{code}: {}", String::from_utf8_lossy(&told));
+    ensure!(guest.shell("ls /run/agent-state")?.lines().all(|name| name != "qga.state.isfrozen"));
+    are_writable(guest, &["/mnt/a", "/mnt/f"])?;
+    guest.shell(&format!("cp /run/config {config}"))?;
+    start_agent(guest)?;
+    agent.sync(1006)?;
+    ensure!(error(agent, "guest-fsfreeze-thaw")?.contains("a channel could not be opened"));
+    ensure!(thaw(agent)? == 0);
+    Ok(())
 }
 
 /// qemu-ga, say: its marker, and filesystems that nobody here froze, one of them twice.
