@@ -425,6 +425,7 @@ fn the_sample_shows_every_key_and_all_of_it_is_right() {
 fn the_examples_are_right() {
     let registry = Registry::builtins();
     for text in [
+        include_str!("../../../examples/backup.toml"),
         include_str!("../../../examples/monitoring.toml"),
         include_str!("../../../examples/two-channels.toml"),
     ] {
