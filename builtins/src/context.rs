@@ -296,6 +296,12 @@ pub(crate) async fn in_time<T>(wait: impl Future<Output = T>) -> Option<T> {
 /// An agent for tests, and the executor that runs what it starts.
 #[cfg(test)]
 pub(crate) fn test_agent() -> (Arc<Agent>, Arc<Executor<'static>>) {
+    test_agent_of(&Settings::new("/nonexistent"))
+}
+
+/// As [`test_agent`], with these settings.
+#[cfg(test)]
+pub(crate) fn test_agent_of(settings: &Settings) -> (Arc<Agent>, Arc<Executor<'static>>) {
     struct Nothing;
     impl Catalogue for Nothing {
         fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
@@ -303,6 +309,5 @@ pub(crate) fn test_agent() -> (Arc<Agent>, Arc<Executor<'static>>) {
         }
     }
     let executor = Arc::new(Executor::new());
-    let settings = Settings::new("/nonexistent");
-    (Arc::new(Agent::new(&settings, Box::new(Nothing), &executor)), executor)
+    (Arc::new(Agent::new(settings, Box::new(Nothing), &executor)), executor)
 }

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -88,7 +88,10 @@ impl Helper {
     /// Its whole life: told when it is known how it ended, and watched on as long as anything of it needs that.
     async fn live(self, done: Sender<Result<String, Failure>>) {
         static RUNS: AtomicU64 = AtomicU64::new(0);
-        let mark = format!("{MARK}={}.{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+        // With the time, for an agent before this one may have had its number, and have left something behind that is to live.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("{MARK}={}.{run}.{}", std::process::id(), since.as_nanos());
         let (name, limit) = (self.program.clone(), self.limit);
         let (child, reader, input) = match self.start(&mark).await {
             Ok(started) => started,
@@ -129,7 +132,16 @@ impl Helper {
             Some(Ended::Unknown) => Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
             None => {
                 tracing::error!(helper = name, ?limit, "not ended in time: killed, with all that it started");
-                blocking::unblock(move || kill(pid, &mark)).await;
+                if let Some(group) = Pid::from_raw(pid) {
+                    // It may be gone already.
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                // Whoever is looked at may keep it waiting, as `ps` knows: a process can put a file that hangs where its environment was.
+                let looked = blocking::unblock(move || kill(&mark));
+                let enough = async {
+                    Timer::after(DYING).await;
+                };
+                or(looked, enough).await;
                 let dying = async {
                     Timer::after(DYING).await;
                     false
@@ -192,12 +204,8 @@ fn read_piece(pipe: &PipeReader, output: &mut Vec<u8>) -> io::Result<usize> {
     Ok(bytes.len())
 }
 
-/// Kills a helper's session and whoever else has its mark, wherever it went: into a session of its own, say.
-fn kill(pid: i32, mark: &str) {
-    if let Some(group) = Pid::from_raw(pid) {
-        // It may be gone already.
-        let _ = kill_process_group(group, Signal::KILL);
-    }
+/// Kills whoever has a helper's mark, wherever it went: into a session of its own, say.
+fn kill(mark: &str) {
     for _ in 0..ROUNDS {
         let marked = marked(mark);
         if marked.is_empty() {

@@ -101,6 +101,8 @@ fn serve(
     let dispatcher = Arc::new(dispatcher);
     let agent = dispatcher.agent();
     Freeze::resume(agent)?;
+    // The marker may have come or gone since it was looked for.
+    let _ = log::hold(agent.freeze.is_frozen());
     if agent.freeze.is_frozen() && passed.is_empty() && !channel::can_be_made(&config.channels) {
         let why = "a channel could not be opened otherwise";
         smol::block_on(executor.run(Freeze::end(agent, why)));

@@ -131,6 +131,15 @@ impl Freeze {
         self.notify();
     }
 
+    /// A fault ended a thaw: if all was thawed by then, it is over, or no freeze could ever begin again.
+    fn thaw_failed(&self) {
+        let mut inner = self.lock();
+        if inner.phase == Phase::Thawing {
+            inner.phase = Phase::Thawed;
+            inner.report.status = Status::Thawed;
+        }
+    }
+
     /// Counts a request that must not run while filesystems are frozen, before it is asked whether they are: a freeze waits for it.
     pub fn enter(&self) -> UnderWay {
         self.gate.enter()
@@ -262,6 +271,8 @@ impl Freeze {
             let thawed = catch_unwind(AssertUnwindSafe(|| thawing::thaw(self, agent, by, &why)));
             if let Ok(result) = thawed {
                 drop(answer.try_send(result));
+            } else {
+                self.thaw_failed();
             }
         }
     }
@@ -299,5 +310,37 @@ impl Freeze {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::{Settings, test_agent_of};
+
+    #[test]
+    fn a_fault_in_a_thaw_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::new(folder.path());
+        settings.freeze.hold_files = |held| {
+            assert!(held, "a fault");
+            true
+        };
+        let (agent, _executor) = test_agent_of(&settings);
+        let freeze = &agent.freeze;
+        freeze.marker.set().unwrap();
+        freeze.lock().phase = Phase::Frozen;
+        freeze.set_frozen(true);
+        let thaw = || smol::block_on(Freeze::thaw(&agent, By::Deadline, "a test".to_owned()));
+        assert!(thaw().unwrap_err().desc.contains("a fault of the agent"));
+        // The thread that thaws ends with that.
+        let mut inner = freeze.lock();
+        while inner.thawer {
+            drop(inner);
+            thread::yield_now();
+            inner = freeze.lock();
+        }
+        assert_eq!(inner.phase, Phase::Thawed);
+        assert!(!freeze.is_frozen() && freeze.marker.found().is_none());
     }
 }

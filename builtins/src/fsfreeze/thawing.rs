@@ -24,7 +24,11 @@ pub(super) fn open_all(this: &Freeze) {
     let known = mounts.into_iter().filter(|mount| !mount.fs_type.to_string_lossy().starts_with("fuse"));
     for (mount, folder) in plan::open(known.collect()) {
         match folder {
-            Ok(folder) => this.lock().held.push(Held { mount_point: mount.mountpoint, folder }),
+            Ok(folder) => {
+                let mut inner = this.lock();
+                inner.report.filesystem(&mount.mountpoint, &mount.fs_type.to_string_lossy());
+                inner.held.push(Held { mount_point: mount.mountpoint, folder });
+            }
             Err(error) => tracing::error!(%error, "cannot open a filesystem that may be frozen"),
         }
     }

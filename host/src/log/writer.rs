@@ -139,9 +139,11 @@ impl Writer {
     /// See [`super::hold`].
     pub(super) fn hold(&'static self, held: bool, limit: Duration) -> bool {
         let mut state = self.lock();
-        state.held = held;
+        let was_held = std::mem::replace(&mut state.held, held);
         if !held {
-            self.wake(&mut state);
+            if was_held {
+                self.wake(&mut state);
+            }
             return true;
         }
         let busy = |state: &mut State| state.held && state.writing;
