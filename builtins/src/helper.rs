@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -27,7 +27,7 @@ use crate::sys::spawn::{self, Ended, Program};
 const KEPT: usize = 16 << 10;
 
 /// How long a killed helper may take to be gone before nobody waits for it any more.
-const DYING: Duration = Duration::from_secs(2);
+const DYING: Duration = Duration::from_secs(5);
 
 /// Stands in the environment of a helper, and so of all that it starts, with a value of this run.
 const MARK: &str = "WAGA_HELPER";
@@ -53,14 +53,14 @@ pub(crate) enum Failure {
     Code(i32, String),
     /// A signal that was not ours ended it.
     Signal(String),
-    /// It had not ended after so long, and was killed.
+    /// It had not ended after so long, and was killed (or is, should it ever start).
     Late(Duration, String),
     /// It could not be talked to.
     Lost(io::Error),
 }
 
 impl Helper {
-    /// A program, by its path or its name in PATH, with its arguments, and how long it may take.
+    /// A program, by its path or its name in PATH, with its arguments, and how long it may take, its start included.
     pub(crate) fn new(program: &str, args: &[&str], limit: Duration) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         Self { program: program.to_owned(), args, input: None, limit }
@@ -86,7 +86,23 @@ impl Helper {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let mark = format!("{MARK}={}.{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
         let (name, limit) = (self.program.clone(), self.limit);
-        let (child, reader, input) = match self.start(&mark).await {
+        let overdue = Instant::now() + limit;
+        let mut start = pin!(self.start(&mark));
+        let late = async {
+            Timer::at(overdue).await;
+            None
+        };
+        let Some(started) = or(async { Some(start.as_mut().await) }, late).await else {
+            tracing::error!(helper = name, ?limit, "not started in time: killed as soon as it is");
+            drop(done.try_send(Err(Failure::Late(limit, String::new()))));
+            if let Ok((child, ..)) = start.await {
+                let (pid, mark) = (child.pid(), mark.clone());
+                blocking::unblock(move || kill(pid, &mark)).await;
+                child.wait().await;
+            }
+            return;
+        };
+        let (child, reader, input) = match started {
             Ok(started) => started,
             Err(failure) => return drop(done.try_send(Err(failure))),
         };
@@ -106,7 +122,7 @@ impl Helper {
                 std::future::pending().await
             };
             let late = async {
-                Timer::after(limit).await;
+                Timer::at(overdue).await;
                 None
             };
             or(or(async { Some(end.as_mut().await) }, late), or(talk, listen)).await
@@ -121,15 +137,20 @@ impl Helper {
             Some(Ended::Unknown) => Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
             None => {
                 tracing::error!(helper = name, ?limit, "not ended in time: killed, with all that it started");
-                blocking::unblock(move || kill(pid, &mark)).await;
+                let mark = mark.clone();
+                // To look at a process may wait for its memory, and that for a disk.
+                let mut gone = pin!(async {
+                    blocking::unblock(move || kill(pid, &mark)).await;
+                    end.await;
+                });
                 let dying = async {
                     Timer::after(DYING).await;
                     false
                 };
-                let reaped = or(async { (end.as_mut().await, true).1 }, dying).await;
+                let reaped = or(async { (gone.as_mut().await, true).1 }, dying).await;
                 drop(done.try_send(Err(Failure::Late(limit, output))));
                 if !reaped {
-                    end.await;
+                    gone.await;
                 }
                 return;
             }
@@ -239,7 +260,6 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Instant;
 
     use super::*;
     use crate::context::test_agent;
