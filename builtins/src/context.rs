@@ -10,7 +10,7 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Executor, Timer};
 
 use crate::error::{Error, Result};
-use crate::fsfreeze::{Freeze, FreezeSettings, UnderWay};
+use crate::fsfreeze::{Freeze, FreezeSettings};
 use crate::limits::Limits;
 use crate::{exec, file, ssh, storage};
 
@@ -183,8 +183,6 @@ pub struct Context {
     pub caller: Caller,
     /// What the caller may do within the command.
     pub limits: Arc<Limits>,
-    /// That the request is under way, unless it may be while filesystems are frozen.
-    pub under_way: Option<Arc<UnderWay>>,
 }
 
 impl Context {
@@ -224,16 +222,16 @@ impl Context {
     /// any more.
     ///
     /// # Errors
-    /// As [`Self::blocking`].
+    /// As [`Self::blocking`]; and when filesystems have been frozen since the command began.
     pub async fn writing<T: Send + 'static>(
         &self,
         kind: Work,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let under_way = self.under_way.clone();
+        let writer = self.agent.freeze.writer()?;
         let work = move || {
             let result = work();
-            drop(under_way);
+            drop(writer);
             result
         };
         self.blocking(kind, work).await

@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -31,7 +31,7 @@ const PIPE: usize = 64 << 10;
 const PIECE: usize = 4 << 10;
 
 /// How long a killed helper may take to be gone before nobody waits for it any more.
-const DYING: Duration = Duration::from_secs(2);
+const DYING: Duration = Duration::from_secs(5);
 
 /// Stands in the environment of a helper, and so of all that it starts, with a value of this run.
 const MARK: &str = "WAGA_HELPER";
@@ -57,14 +57,14 @@ pub(crate) enum Failure {
     Code(i32, String),
     /// A signal that was not ours ended it.
     Signal(String),
-    /// It had not ended after so long, and was killed.
+    /// It had not ended after so long, and was killed (or is, should it ever start).
     Late(Duration, String),
     /// It could not be talked to.
     Lost(io::Error),
 }
 
 impl Helper {
-    /// A program, by its path or its name in PATH, with its arguments, and how long it may take.
+    /// A program, by its path or its name in PATH, with its arguments, and how long it may take, its start included.
     pub(crate) fn new(program: &str, args: &[&str], limit: Duration) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         Self { program: program.to_owned(), args, input: None, limit }
@@ -93,7 +93,23 @@ impl Helper {
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{MARK}={}.{run}.{}", std::process::id(), since.as_nanos());
         let (name, limit) = (self.program.clone(), self.limit);
-        let (child, reader, input) = match self.start(&mark).await {
+        let overdue = Instant::now() + limit;
+        let mut start = pin!(self.start(&mark));
+        let late = async {
+            Timer::at(overdue).await;
+            None
+        };
+        let Some(started) = or(async { Some(start.as_mut().await) }, late).await else {
+            tracing::error!(helper = name, ?limit, "not started in time: killed as soon as it is");
+            drop(done.try_send(Err(Failure::Late(limit, String::new()))));
+            if let Ok((child, ..)) = start.await {
+                let (pid, mark) = (child.pid(), mark.clone());
+                blocking::unblock(move || kill(pid, &mark)).await;
+                child.wait().await;
+            }
+            return;
+        };
+        let (child, reader, input) = match started {
             Ok(started) => started,
             Err(failure) => return drop(done.try_send(Err(failure))),
         };
@@ -113,7 +129,7 @@ impl Helper {
                 std::future::pending().await
             };
             let late = async {
-                Timer::after(limit).await;
+                Timer::at(overdue).await;
                 None
             };
             or(or(async { Some(end.as_mut().await) }, late), or(talk, listen)).await
@@ -132,24 +148,20 @@ impl Helper {
             Some(Ended::Unknown) => Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
             None => {
                 tracing::error!(helper = name, ?limit, "not ended in time: killed, with all that it started");
-                if let Some(group) = Pid::from_raw(pid) {
-                    // It may be gone already.
-                    let _ = kill_process_group(group, Signal::KILL);
-                }
-                // Whoever is looked at may keep it waiting, as `ps` knows: a process can put a file that hangs where its environment was.
-                let looked = blocking::unblock(move || kill(&mark));
-                let enough = async {
-                    Timer::after(DYING).await;
-                };
-                or(looked, enough).await;
+                let mark = mark.clone();
+                // To look at a process may wait for its memory, and that for a disk.
+                let mut gone = pin!(async {
+                    blocking::unblock(move || kill(pid, &mark)).await;
+                    end.await;
+                });
                 let dying = async {
                     Timer::after(DYING).await;
                     false
                 };
-                let reaped = or(async { (end.as_mut().await, true).1 }, dying).await;
+                let reaped = or(async { (gone.as_mut().await, true).1 }, dying).await;
                 drop(done.try_send(Err(Failure::Late(limit, output))));
                 if !reaped {
-                    end.await;
+                    gone.await;
                 }
                 return;
             }
@@ -204,8 +216,12 @@ fn read_piece(pipe: &PipeReader, output: &mut Vec<u8>) -> io::Result<usize> {
     Ok(bytes.len())
 }
 
-/// Kills whoever has a helper's mark, wherever it went: into a session of its own, say.
-fn kill(mark: &str) {
+/// Kills a helper that was not reaped yet with its group, and whoever else has its mark, wherever it went: into a session of its own, say.
+fn kill(pid: i32, mark: &str) {
+    if let Some(group) = Pid::from_raw(pid) {
+        // It may be gone already; nobody else has its number before it is reaped.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
     for _ in 0..ROUNDS {
         let marked = marked(mark);
         if marked.is_empty() {
@@ -255,7 +271,6 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Instant;
 
     use super::*;
     use crate::context::test_agent;

@@ -8,9 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use smol::Executor;
 use smol::future::FutureExt;
-use waga_builtins::{
-    Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, Settings, WhileFrozen,
-};
+use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, Settings};
 
 use crate::audit::{Audit, By, Line, Outcome};
 use crate::policy::{Policy, Reason};
@@ -112,10 +110,7 @@ impl Dispatcher {
             let desc = format!("The command {command} has not been found");
             return Some(Response::error(id, Error::not_found(desc)));
         };
-        // Counted before it is asked, so that no freeze begins in between.
-        let freeze = &self.agent.freeze;
-        let under_way = (slot.flags.while_frozen == WhileFrozen::Off).then(|| Arc::new(freeze.enter()));
-        let frozen = freeze.is_frozen();
+        let frozen = self.agent.freeze.is_frozen();
         let verdict = current.policy.verdict(slot, caller, frozen);
         if !verdict.is_allowed() {
             let by = if matches!(verdict.reason, Reason::Frozen) { By::Frozen } else { By::Policy };
@@ -125,12 +120,8 @@ impl Dispatcher {
             return Some(Response::error(id, Error::not_found(desc)));
         }
         tracing::debug!(command, channel = &**caller.channel(), "called");
-        let cx = Context {
-            agent: self.agent.clone(),
-            caller: caller.clone(),
-            limits: verdict.limits.clone(),
-            under_way,
-        };
+        let cx =
+            Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
         let ended = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
         if let Ok(Ok(reply)) = &ended
             && slot.result_audited()

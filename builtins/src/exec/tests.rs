@@ -28,12 +28,7 @@ fn on_executor(test: impl AsyncFnOnce(&Context)) {
     let directory = tempfile::tempdir().unwrap();
     let settings = Settings::new(directory.path().to_owned());
     let agent = Arc::new(Agent::new(&settings, Box::new(Nothing), &executor));
-    let cx = Context {
-        agent,
-        caller: Caller::Channel(Arc::from("test")),
-        limits: Arc::default(),
-        under_way: None,
-    };
+    let cx = Context { agent, caller: Caller::Channel(Arc::from("test")), limits: Arc::default() };
     smol::block_on(executor.run(test(&cx)));
 }
 
@@ -252,7 +247,6 @@ fn what_keeps_the_output_open_keeps_the_child_running_but_unreaped_it_is_not() {
 fn an_extension_and_the_host_see_their_own_children() {
     on_executor(async |cx| {
         let as_extension = |name: &str| Context {
-            under_way: None,
             agent: cx.agent.clone(),
             caller: Caller::Extension(Arc::from(name), Arc::new(cx.caller.clone())),
             limits: Arc::default(),

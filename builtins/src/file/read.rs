@@ -44,9 +44,8 @@ impl Command for GuestFileRead {
             left.ok_or_else(|| Error::generic(format!("value '{wanted}' is invalid for argument count")))?;
         let spare = cx.agent.files.spare.clone();
         let buffer = std::mem::take(&mut *lock(&spare));
-        // Nobody's freeze waits for a client that does not take its reply: what is read is not written.
-        let cx = Context { under_way: None, ..cx.clone() };
-        let mut reading = Reading { cx, opened: Some(opened), buffer, spare, left, count: 0, eof: false };
+        let mut reading =
+            Reading { cx: cx.clone(), opened: Some(opened), buffer, spare, left, count: 0, eof: false };
         let mut first = b"{\"buf-b64\": \"".to_vec();
         let ended =
             reading.piece(&mut first).await.map_err(|error| Error::io("failed to read file", error))?;

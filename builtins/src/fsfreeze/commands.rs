@@ -78,9 +78,9 @@ impl Command for GuestFsfreezeFreezeList {
 /// Freezes on a thread of its own, which goes on to the end whether or not the client waits for it.
 async fn freeze(cx: &Context, only: freezing::Only) -> Result<i64> {
     let (done, result) = smol::channel::bounded(1);
-    let (agent, own) = (cx.agent.clone(), cx.under_way.clone());
+    let agent = cx.agent.clone();
     let work = move || {
-        let frozen = catch_unwind(AssertUnwindSafe(|| freezing::freeze(&agent, &only, own)));
+        let frozen = catch_unwind(AssertUnwindSafe(|| freezing::freeze(&agent, &only)));
         let result = frozen.unwrap_or_else(|_| {
             agent.freeze.abandon();
             drop(smol::block_on(Freeze::thaw(&agent, By::Failure, "the freeze failed".to_owned())));

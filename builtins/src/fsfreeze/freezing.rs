@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::UnderWay;
 use super::plan;
 use super::report::{self, By, Report, State, Status};
 use super::state::{Freeze, Held, Phase};
@@ -20,13 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The mount points that are to be frozen; `None`: all.
 pub(super) type Only = Option<Vec<String>>;
 
-/// Freezes all, or those at these mount points; how many it froze. `own` is the request's own part in the gate.
+/// Freezes all, or those at these mount points; how many it froze.
 ///
 /// A failure thaws everything, and the hook is told of a thaw whenever it was told of the freeze.
-pub(super) fn freeze(agent: &Arc<Agent>, only: &Only, own: Option<Arc<UnderWay>>) -> Result<i64> {
+pub(super) fn freeze(agent: &Arc<Agent>, only: &Only) -> Result<i64> {
     let this = &agent.freeze;
     begin(this)?;
-    let result = attempt(agent, only.as_deref(), own);
+    let result = attempt(agent, only.as_deref());
     let mut inner = this.lock();
     let cancelled = inner.cancelled.take();
     if let (Ok(1..), None) = (&result, cancelled) {
@@ -81,7 +80,7 @@ fn begin(this: &Freeze) -> Result<()> {
 }
 
 /// Everything that can fail.
-fn attempt(agent: &Arc<Agent>, only: Option<&[String]>, own: Option<Arc<UnderWay>>) -> Result<i64> {
+fn attempt(agent: &Arc<Agent>, only: Option<&[String]>) -> Result<i64> {
     let this = &agent.freeze;
     let run = this.lock().run;
     if let Err(error) = this.marker.keep(None) {
@@ -100,12 +99,11 @@ fn attempt(agent: &Arc<Agent>, only: Option<&[String]>, own: Option<Arc<UnderWay
     let mounts = plan(this, only)?;
     // From here on whoever comes is refused; and those who came before must have gone.
     this.set_frozen(true);
-    let (left, itself) = (this.gate.wait(usize::from(own.is_some()), PATIENCE), usize::from(own.is_some()));
-    if left > itself {
-        let count = left - itself;
+    let left = this.gate.wait(PATIENCE);
+    if left > 0 {
         return Err(Error::generic(format!(
-            "{count} other command{} still under way, which might write to a filesystem; try again",
-            if count == 1 { " is" } else { "s are" }
+            "{left} other command{} still writing to a filesystem; try again",
+            if left == 1 { " is" } else { "s are" }
         )));
     }
     if !(this.settings.hold_files)(true) {

@@ -1,8 +1,8 @@
-//! Who is under way when filesystems are to be frozen.
+//! Who of the agent itself may be writing to a filesystem when one is to be frozen.
 //!
-//! A thread of the agent that a freeze catches within a write waits in the kernel until the thaw, and cannot even be killed meanwhile:
-//! the agent's successor would not get the port. So whoever may write is counted before it is asked whether filesystems are frozen,
-//! and a freeze waits until nobody else is left.
+//! A thread that a freeze catches within a write waits in the kernel until the thaw, and cannot even be killed meanwhile: the agent's
+//! successor would not get the port. So whoever writes is counted, before it is asked whether anything is frozen, and a freeze, once it
+//! has said that it is, waits until nobody is left.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,25 +13,25 @@ pub(super) struct Gate {
     left: Condvar,
 }
 
-/// One that is under way, and all that it began.
+/// One that may be writing, as long as it lives.
 #[derive(Debug)]
-pub struct UnderWay(Arc<Gate>);
+pub(crate) struct Writer(Arc<Gate>);
 
 impl Gate {
-    pub(super) fn enter(self: &Arc<Self>) -> UnderWay {
+    pub(super) fn enter(self: &Arc<Self>) -> Writer {
         *self.inside.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        UnderWay(self.clone())
+        Writer(self.clone())
     }
 
-    /// Waits until no more than so many are inside; how many there are.
-    pub(super) fn wait(&self, no_more_than: usize, limit: Duration) -> usize {
+    /// Waits until nobody is inside; how many are.
+    pub(super) fn wait(&self, limit: Duration) -> usize {
         let inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.left.wait_timeout_while(inside, limit, |inside| *inside > no_more_than);
+        let waited = self.left.wait_timeout_while(inside, limit, |inside| *inside > 0);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for Writer {
     fn drop(&mut self) {
         *self.0.inside.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.left.notify_all();
@@ -46,12 +46,12 @@ mod tests {
     fn a_freeze_waits_for_who_is_inside_and_not_for_ever() {
         let gate = Arc::new(Gate::default());
         let (first, second) = (gate.enter(), gate.enter());
-        assert_eq!(gate.wait(1, Duration::from_millis(20)), 2);
+        assert_eq!(gate.wait(Duration::from_millis(20)), 2);
+        drop(first);
         std::thread::scope(|scope| {
             scope.spawn(|| drop(second));
-            assert_eq!(gate.wait(1, Duration::from_secs(60)), 1);
+            assert_eq!(gate.wait(Duration::from_secs(60)), 0);
         });
-        drop(first);
-        assert_eq!(gate.wait(0, Duration::ZERO), 0);
+        assert_eq!(gate.wait(Duration::ZERO), 0);
     }
 }

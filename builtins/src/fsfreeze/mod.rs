@@ -6,7 +6,7 @@
 //! | `state` | what is frozen, and who thaws it: shared by all of them |
 //! | `freezing`, `thawing` | the two ways, each on a thread of its own |
 //! | `plan` | which filesystems, in which order |
-//! | `gate` | who else is under way |
+//! | `gate` | who of the agent itself may be writing |
 //! | `marker` | what the agent's successor has to know |
 //! | `report` | what became of it all |
 
@@ -24,7 +24,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use commands::COMMANDS;
-pub use gate::UnderWay;
 pub use plan::Exclude;
 pub use state::Freeze;
 

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use smol::Timer;
 use smol::channel::Sender;
 
-use super::gate::{Gate, UnderWay};
+use super::gate::{Gate, Writer};
 use super::marker::Marker;
 use super::report::{self, By, HookRun, Report, Status};
 use super::{FreezeSettings, thawing};
@@ -140,9 +140,14 @@ impl Freeze {
         }
     }
 
-    /// Counts a request that must not run while filesystems are frozen, before it is asked whether they are: a freeze waits for it.
-    pub fn enter(&self) -> UnderWay {
-        self.gate.enter()
+    /// Before the agent writes to a filesystem: a freeze waits until the writer is dropped.
+    ///
+    /// # Errors
+    /// Filesystems are frozen.
+    pub(crate) fn writer(&self) -> Result<Writer> {
+        // Counted before it is asked, so that no freeze begins in between.
+        let writer = self.gate.enter();
+        if self.is_frozen() { Err(Error::generic("filesystems are frozen by now")) } else { Ok(writer) }
     }
 
     pub(crate) fn set_frozen(&self, frozen: bool) {
@@ -316,7 +321,7 @@ impl Freeze {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context::{Settings, test_agent_of};
+    use crate::context::{Caller, Context, Settings, Work, test_agent, test_agent_of};
 
     #[test]
     fn a_fault_in_a_thaw_leaves_nothing_behind() {
@@ -342,5 +347,31 @@ mod tests {
         }
         assert_eq!(inner.phase, Phase::Thawed);
         assert!(!freeze.is_frozen() && freeze.marker.found().is_none());
+    }
+
+    #[test]
+    fn what_writes_is_waited_for_and_does_not_begin_while_frozen() {
+        let (agent, executor) = test_agent();
+        let freeze = &agent.freeze;
+        let cx =
+            Context { agent: agent.clone(), caller: Caller::Channel("test".into()), limits: Arc::default() };
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let mut writes = Box::pin(cx.writing(Work::Files, move || {
+            begun.send(()).unwrap();
+            wait.recv()
+        }));
+        assert!(smol::block_on(executor.run(smol::future::poll_once(&mut writes))).is_none());
+        begins.recv().unwrap();
+        // Its client left: it writes on.
+        drop(writes);
+        freeze.set_frozen(true);
+        assert_eq!(freeze.gate.wait(Duration::from_millis(20)), 1);
+        let refused = smol::block_on(executor.run(cx.writing(Work::Files, || ())));
+        assert_eq!(refused.unwrap_err().desc, "filesystems are frozen by now");
+        go.send(()).unwrap();
+        assert_eq!(freeze.gate.wait(Duration::from_secs(60)), 0);
+        freeze.set_frozen(false);
+        smol::block_on(executor.run(cx.writing(Work::Files, || ()))).unwrap();
     }
 }

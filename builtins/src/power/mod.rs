@@ -40,13 +40,16 @@ struct System {
     path: Vec<PathBuf>,
     /// The kernel's own way, without a word to any program.
     reboot: fn(Mode) -> io::Result<()>,
+    /// How long a program may take.
+    limit: Duration,
 }
 
 impl System {
     /// The one that this agent runs in.
     fn own() -> Self {
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into());
-        Self { root: "/".into(), path: std::env::split_paths(&path).collect(), reboot: shutdown::reboot }
+        let path = std::env::split_paths(&path).collect();
+        Self { root: "/".into(), path, reboot: shutdown::reboot, limit: LIMIT }
     }
 
     /// Where a file of the system is.
@@ -73,9 +76,14 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
-/// Runs a program to its end.
-async fn run(cx: &Context, program: &Path, args: &[&str]) -> std::result::Result<(), Failure> {
-    Helper::new(&program.to_string_lossy(), args, LIMIT).run(&cx.agent).await.map(drop)
+/// Runs a program to its end, or to the end of its time.
+async fn run(
+    cx: &Context,
+    program: &Path,
+    args: &[&str],
+    limit: Duration,
+) -> std::result::Result<(), Failure> {
+    Helper::new(&program.to_string_lossy(), args, limit).run(&cx.agent).await.map(drop)
 }
 
 /// Writes down why a way failed: another may work, and then nobody else is told.

@@ -88,11 +88,12 @@ impl Mode {
 
 /// Asks one after the other, until one says yes.
 pub(super) async fn shut_down(cx: &Context, system: System, mode: Mode) -> Result<()> {
+    let limit = system.limit;
     let plan = move || (programs(&system, mode), system.runs_systemd(), system.reboot);
     let (programs, runs_systemd, reboot) = cx.blocking(Work::Inspect, plan).await?;
     let mut failure = None;
     for (program, args) in programs {
-        match run(cx, &program, &args).await {
+        match run(cx, &program, &args, limit).await {
             Ok(()) => return Ok(()),
             Err(next) => failure = Some(note(&program, next)),
         }

@@ -8,6 +8,7 @@ use super::{System, note, run, wholly};
 use crate::command::{Command, Empty};
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
+use crate::helper::Failure;
 
 /// Where a guest that sleeps keeps what it had in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,7 @@ async fn begin(cx: &Context, sleep: Sleep) -> Result<Empty> {
 /// Differs from qemu-ga, which says nothing when systemd or pm-utils failed and the kernel has no way.
 pub(super) async fn suspend(cx: &Context, system: System, sleep: Sleep) -> Result<()> {
     let (question, name) = sleep.pm_utils();
+    let limit = system.limit;
     let plan = move || {
         let pm_utils = system.program("pm-is-supported").zip(system.program(name));
         (system.systemctl(), pm_utils, Kernel::new(&system))
@@ -112,16 +114,19 @@ pub(super) async fn suspend(cx: &Context, system: System, sleep: Sleep) -> Resul
     let (systemctl, pm_utils, kernel) = cx.blocking(Work::Inspect, plan).await?;
     let mut failure = None;
     if let Some(systemctl) = systemctl {
-        match run(cx, &systemctl, &["--no-ask-password", "-i", sleep.verb()]).await {
+        match run(cx, &systemctl, &["--no-ask-password", "-i", sleep.verb()], limit).await {
             Ok(()) => return Ok(()),
+            // The guest may have slept meanwhile: another way would put it to sleep again.
+            Err(late @ Failure::Late(..)) => return Err(late.of("suspend")),
             Err(refused) => failure = Some(note(&systemctl, refused)),
         }
     }
     if let Some((asked, program)) = pm_utils
-        && run(cx, &asked, &[question]).await.is_ok()
+        && run(cx, &asked, &[question], limit).await.is_ok()
     {
-        match run(cx, &program, &[]).await {
+        match run(cx, &program, &[], limit).await {
             Ok(()) => return Ok(()),
+            Err(late @ Failure::Late(..)) => return Err(late.of("suspend")),
             Err(refused) => failure = Some(note(&program, refused)),
         }
     }

@@ -55,7 +55,8 @@ impl MadeUp {
     }
 
     fn system(&self, reboot: fn(Mode) -> io::Result<()>) -> System {
-        System { root: self.0.path().to_owned(), path: vec![self.0.path().join("bin")], reboot }
+        let (root, path) = (self.0.path().to_owned(), vec![self.0.path().join("bin")]);
+        System { root, path, reboot, limit: LIMIT }
     }
 
     /// What came of it, what the programs were asked, and the error's text without the path of the folder.
@@ -75,8 +76,7 @@ impl MadeUp {
 
 fn in_context<T, F: Future<Output = T>>(act: impl FnOnce(Context) -> F) -> T {
     let (agent, executor) = test_agent();
-    let cx =
-        Context { agent, caller: Caller::Channel("test".into()), limits: Arc::default(), under_way: None };
+    let cx = Context { agent, caller: Caller::Channel("test".into()), limits: Arc::default() };
     smol::block_on(executor.run(act(cx)))
 }
 
@@ -206,6 +206,27 @@ fn sleep_is_systemds_then_of_pm_utils_then_the_kernels() {
             .file("sys/power/disk", "[platform] shutdown suspend\n");
         assert_eq!(system.suspend(sleep), pair("done", &asked));
         assert_eq!(system.read("sys/power/state"), if sleep == Sleep::Ram { "mem" } else { "disk" });
+    }
+}
+
+/// It may have put the guest to sleep, and the writing of an image may have taken that long.
+#[test]
+fn sleep_is_not_begun_again_after_one_that_took_too_long() {
+    for (system, asked) in [
+        (MadeUp::new().systemd().program("bin/systemctl", "exec sleep 1000"), "bin/systemctl"),
+        (MadeUp::new().program("bin/pm-suspend-hybrid", "exec sleep 1000"), "bin/pm-suspend-hybrid"),
+    ] {
+        let made_up = system
+            .program("bin/pm-is-supported", "")
+            .file("sys/power/state", "mem disk\n")
+            .file("sys/power/disk", "[platform] suspend\n");
+        let system = System { limit: Duration::from_secs(3), ..made_up.system(unused) };
+        let ended = in_context(|cx| async move { suspend(&cx, system, Sleep::Hybrid).await });
+        let desc = ended.unwrap_err().desc;
+        let expected = "child process has failed to suspend: it was killed, for it had not ended after 3s";
+        assert_eq!(desc, expected);
+        assert!(made_up.read("log").lines().last().unwrap().starts_with(asked), "{}", made_up.read("log"));
+        assert_eq!(made_up.read("sys/power/state"), "mem disk\n");
     }
 }
 

@@ -150,16 +150,13 @@ async fn trim<D: Disks>(cx: &Context, disks: D, mount: &Mount, minimum: u64) -> 
     let (file, turn) = within(limits.opening, "open", opening).await?;
     let file = file.map_err(|error| Error::io("failed to open", error))?;
 
-    // Somebody wants to freeze: that waits for what is under way, so no more is begun.
-    if cx.agent.freeze.is_frozen() {
-        return Err(failed("trim", Errno::BUSY));
-    }
+    // Somebody wants to freeze: that waits for what writes, so no more is begun. Nor does a freeze begin meanwhile, even if nobody waits
+    // for the trim any more.
+    let writer = cx.agent.freeze.writer().map_err(|_| failed("trim", Errno::BUSY))?;
     turn.extend(limits.trimming);
-    // No freeze begins meanwhile, even if nobody waits for the trim any more.
-    let under_way = cx.under_way.clone();
     let trimming = cx.blocking_in_turn(Work::Trim, move || {
         let trimmed = disks.trim(&file, minimum);
-        drop(under_way);
+        drop(writer);
         (trimmed, turn)
     });
     let (trimmed, _turn) = within(limits.trimming, "trim", trimming).await?;

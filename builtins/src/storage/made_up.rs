@@ -11,12 +11,7 @@ use crate::context::{Caller, Context, test_agent};
 
 /// What a command is given.
 pub(super) fn context() -> Context {
-    Context {
-        agent: test_agent().0,
-        caller: Caller::Channel("test".into()),
-        limits: Arc::default(),
-        under_way: None,
-    }
+    Context { agent: test_agent().0, caller: Caller::Channel("test".into()), limits: Arc::default() }
 }
 
 /// The folder, gone when dropped.

@@ -5,6 +5,7 @@ use waga_tests::client::Client;
 use waga_tests::vm::{Disk, Guest};
 
 use super::{LIMIT, are_writable, error, freeze, report, status, thaw};
+use crate::hung_filesystem::NEVER_ANSWERS;
 use crate::{image, in_guest, only_waga, step};
 
 const CONFIG: &str = r#"
@@ -25,6 +26,7 @@ fn a_hook_is_told_and_cannot_hang_the_agent() -> Result<()> {
         return Ok(());
     }
     let image = image().config(CONFIG).file("/etc/hook", 0o755, HOOK).disk(Disk::ext4(32, "/mnt/data"));
+    let image = image.disk(Disk::blank(8)).module("fuse");
     in_guest(&image, |guest| {
         let agent = &mut step("the first answer", || guest.connect())?;
         agent.patience(LIMIT)?;
@@ -104,6 +106,12 @@ fn a_hook_is_told_and_cannot_hang_the_agent() -> Result<()> {
                 desc == "child process has failed to execute fsfreeze hook: failed to exec '/etc/hook': No such file or directory\n",
                 "{desc}"
             );
+            nothing_is_frozen(guest, agent)
+        })?;
+        step("a hook on a disk that does not answer", || {
+            guest.shell(&format!("{NEVER_ANSWERS} && ln -s /mnt/hung/hook /etc/hook"))?;
+            let desc = error(agent, "guest-fsfreeze-freeze")?;
+            ensure!(desc.contains("it had not ended after 3s"), "{desc}");
             nothing_is_frozen(guest, agent)
         })
     })

@@ -32,7 +32,7 @@ fn a_limited_channel_has_its_own_places_and_handles() {
     let settings = Settings::new(site.root.clone());
     let agent = Arc::new(Agent::new(&settings, Box::new(Nothing), &Arc::default()));
     let caller = Caller::Channel("limited".into());
-    let host = Context { agent, caller: caller.clone(), limits: Arc::default(), under_way: None };
+    let host = Context { agent, caller: caller.clone(), limits: Arc::default() };
     let limits = Limits { owner: Some("limited".into()), file: site.places.clone(), ..Limits::default() };
     let limited = Context { limits: Arc::new(limits), ..host.clone() };
     let extension =
@@ -69,23 +69,4 @@ fn a_limited_channel_has_its_own_places_and_handles() {
     for (cx, handle) in [(&limited, own), (&host, theirs), (&extension, extensions)] {
         call(cx, "guest-file-close", json!({ "handle": handle })).unwrap();
     }
-}
-
-#[test]
-fn a_reply_that_nobody_takes_holds_up_no_freeze() {
-    let site = Site::new();
-    fs::write(site.root.join("large"), vec![b'x'; 1 << 20]).unwrap();
-    let settings = Settings::new(site.root.clone());
-    let agent = Arc::new(Agent::new(&settings, Box::new(Nothing), &Arc::default()));
-    let under_way = Arc::new(agent.freeze.enter());
-    let caller = Caller::Channel("test".into());
-    let cx = Context { agent, caller, limits: Arc::default(), under_way: Some(under_way.clone()) };
-    let handle = call(&cx, "guest-file-open", json!({"path": site.path("large")})).unwrap();
-    let text = json!({"handle": handle, "count": 1 << 20}).to_string().into_bytes();
-    let (command, length) =
-        (COMMANDS.iter().find(|command| command.name == "guest-file-read").unwrap(), text.len());
-    let reply = smol::block_on(command.call(&cx, Arguments::new(text, 0..length))).unwrap();
-    drop(cx);
-    assert!(matches!(reply, Reply::Pieces(_)));
-    assert_eq!(Arc::strong_count(&under_way), 1);
 }
