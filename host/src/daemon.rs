@@ -5,7 +5,7 @@
 //! that are frozen are thawed first.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,14 +115,14 @@ fn serve(
     };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
     let opened = channel::open_all(&config.channels, passed, &house);
+    let opened = opened.and_then(|channels| started().map(|()| channels));
     if let Err(error) = &opened
         && !is_taken(error)
     {
         // Perhaps nobody comes after this one.
-        smol::block_on(executor.run(Freeze::end(agent, "a channel could not be opened")));
+        smol::block_on(executor.run(Freeze::end(agent, "the agent could not start")));
     }
     let channels = opened?;
-    started()?;
     let watchdog = executor.spawn(service::feed_watchdog());
     let late_pid_file =
         late_pid_file.then(|| executor.spawn(take_later(agent.clone(), config.pid_file.clone())));
@@ -163,7 +163,8 @@ fn is_taken(error: &io::Error) -> bool {
 /// What the commands are told.
 fn settings(config: &Config) -> Settings {
     let freeze = FreezeSettings {
-        hook: config.freeze.hook.clone(),
+        // RHEL's and Fedora's way of writing that there is none.
+        hook: config.freeze.hook.clone().filter(|hook| hook != Path::new("/dev/null")),
         hook_timeout: config.freeze.hook_timeout,
         deadline: config.freeze.deadline,
         exclude: Exclude::new(&config.freeze.exclude).unwrap_or_default(),

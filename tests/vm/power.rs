@@ -12,13 +12,13 @@ const SHUTDOWN: &str = "#!/bin/sh\ncase $2 in -P) poweroff ;; -H) halt ;; -r) re
 
 /// Who ends the guest: the first process, which the usual programs tell, or the kernel, which the agent tells where there are none.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
+pub(crate) enum By {
     Programs,
     Kernel,
 }
 
 impl By {
-    fn image(self) -> Image {
+    pub(crate) fn image(self) -> Image {
         match another_agent() {
             None => image(),
             Some(_) => image().file("/sbin/shutdown", 0o755, SHUTDOWN),

@@ -1,10 +1,12 @@
 //! waga as a service of a whole Debian: put in qemu-ga's place by the README's steps, and taken out again.
 
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result, ensure};
 use serde_json::{Value, json};
-use waga_tests::client::PATIENCE;
+use waga_tests::client::{Client, PATIENCE};
 use waga_tests::vm::{self, Debian, Guest, await_until};
 
 use crate::{agent, another_agent, step};
@@ -53,6 +55,38 @@ fn in_the_place_of_qemu_ga_and_back() -> Result<()> {
     })
 }
 
+#[test]
+fn sleep_restart_and_power_off_through_systemd() -> Result<()> {
+    in_debian(&installed()?, |guest| {
+        let boot = step("the first boot", || {
+            answers(guest, "waga")?;
+            guest.shell("cat /proc/sys/kernel/random/boot_id")
+        })?;
+        step("sleep", || {
+            see(guest, "SUSPEND", "guest-suspend-ram", json!({}))?;
+            guest.qmp("system_wakeup", &json!({}))?;
+            guest.await_event("WAKEUP")?;
+            answers(guest, "waga")?;
+            // It was not the kernel that was told, past everybody.
+            guest.shell("journalctl --boot --unit=systemd-suspend | grep -q Finished").map(drop)
+        })?;
+        // In between, for this machine cannot be powered off in the boot in which it slept.
+        step("restart", || {
+            let reset = see(guest, "RESET", "guest-shutdown", json!({"mode": "reboot"}))?;
+            ensure!(reset == json!({"guest": true, "reason": "guest-reset"}), "{reset}");
+            answers(guest, "waga")?;
+            ensure!(guest.shell("cat /proc/sys/kernel/random/boot_id")? != boot, "it is the same boot");
+            Ok(())
+        })?;
+        step("power-off", || {
+            let shutdown = see(guest, "SHUTDOWN", "guest-shutdown", json!({}))?;
+            ensure!(shutdown == json!({"guest": true, "reason": "guest-shutdown"}), "{shutdown}");
+            guest.await_off()?;
+            clean(&guest.disk(0))
+        })
+    })
+}
+
 /// Boots such a guest and runs a case in it; where there is none, or for another agent, the case is left out.
 fn in_debian(debian: &Debian, case: impl FnOnce(&mut Guest) -> Result<()>) -> Result<()> {
     if let Some(reason) = vm::missing_for_debian() {
@@ -86,6 +120,48 @@ fn debian() -> Result<Debian> {
     Ok(debian.file(&format!("{CHECKOUT}/target/release/waga"), 0o755, std::fs::read(agent())?))
 }
 
+/// A Debian in which the agent was installed as into an image, from outside.
+fn installed() -> Result<Debian> {
+    let root = tempfile::tempdir()?;
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("packaging");
+    let mut install = Command::new(packaging.join("install"));
+    install.env("DESTDIR", root.path()).env("WAGA", agent()).env_remove("PREFIX");
+    ensure!(install.status()?.success(), "{install:?}");
+    let places = [
+        ("/usr/local/sbin/waga", 0o755),
+        ("/usr/local/lib/systemd/system/qemu-guest-agent.service", 0o644),
+        ("/usr/local/lib/udev/rules.d/60-qemu-guest-agent.rules", 0o644),
+    ];
+    // As where the package of qemu-ga is not: nothing but the rule of ours starts the agent.
+    let debian = Debian::new().file("/usr/lib/udev/rules.d/60-qemu-guest-agent.rules", 0o644, "");
+    places.iter().try_fold(debian, |debian, (path, permissions)| {
+        let content = std::fs::read(root.path().join(&path[1..])).with_context(|| (*path).to_owned())?;
+        Ok(debian.file(path, *permissions, content))
+    })
+}
+
+/// Sends a command that is not answered, and waits for what QEMU tells of its effect.
+fn see(guest: &Guest, event: &str, command: &str, arguments: Value) -> Result<Value> {
+    let mut host = connect(guest)?;
+    host.send(format!("{}\n", json!({"execute": command, "arguments": arguments})))?;
+    // Only then the host leaves: what the agent has not read yet would be lost.
+    guest.await_event(event)
+}
+
+/// Whether a disk was let go of in good order.
+fn clean(disk: &Path) -> Result<()> {
+    let run = |program: &str, option: &str| {
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+        let output = Command::new(program).env("PATH", path).arg(option).arg(disk).output()?;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{program}: {told}");
+        Ok(told)
+    };
+    let told = run("dumpe2fs", "-h")?;
+    ensure!(!told.contains("needs_recovery"), "the journal was not written back: {told}");
+    run("e2fsck", "-fn").map(drop)
+}
+
 /// Does in the guest what a part of the README says, line by line.
 fn follow(heading: &str, guest: &Guest) -> Result<()> {
     let readme = include_str!("../../README.md");
@@ -95,9 +171,14 @@ fn follow(heading: &str, guest: &Guest) -> Result<()> {
     steps.lines().try_for_each(|line| guest.shell(&format!("cd {CHECKOUT} && {line}")).map(drop))
 }
 
+/// Connects to the agent. A whole system takes an emulated machine its time to boot, much more where others work.
+fn connect(guest: &Guest) -> Result<Client> {
+    await_until("the agent", Duration::from_secs(600), || Ok(guest.connect().ok()))
+}
+
 /// Waits for an agent to serve the port, and returns what must be the same whoever it is.
 fn answers(guest: &Guest, program: &str) -> Result<Value> {
-    let mut host = guest.connect()?;
+    let mut host = connect(guest)?;
     let running =
         guest.shell("cat /proc/$(systemctl show --property=MainPID --value qemu-guest-agent)/comm")?;
     ensure!(running == program, "{running} serves");
@@ -160,7 +241,7 @@ fn by_others(guest: &Guest) -> Result<()> {
 
 fn reload(guest: &Guest) -> Result<()> {
     let agent = property(guest, "MainPID")?;
-    let mut host = guest.connect()?;
+    let mut host = connect(guest)?;
     host.run("guest-get-load", json!({}))?;
     guest.shell("mkdir -p /etc/waga && echo '[policy]' >/etc/waga/agent.toml")?;
     guest.shell("echo 'block = [\"guest-get-load\"]' >>/etc/waga/agent.toml")?;
@@ -178,7 +259,7 @@ fn reload(guest: &Guest) -> Result<()> {
 
 fn killed(guest: &Guest) -> Result<()> {
     kill(guest)?;
-    let told = guest.connect()?.run("guest-get-host-name", json!({}))?;
+    let told = connect(guest)?.run("guest-get-host-name", json!({}))?;
     ensure!(told == json!({"host-name": "waga-debian"}), "{told}");
     Ok(())
 }
@@ -195,7 +276,7 @@ fn kill(guest: &Guest) -> Result<()> {
 
 /// It comes back and thaws, though a program that it started hangs on the frozen disk.
 fn killed_while_frozen(guest: &Guest) -> Result<()> {
-    let mut host = guest.connect()?;
+    let mut host = connect(guest)?;
     let write = "while :; do echo >/root/written; done";
     let program = host.run("guest-exec", json!({"path": "sh", "arg": ["-c", write]}))?["pid"].clone();
     host.run("guest-fsfreeze-freeze", json!({}))?;
@@ -205,7 +286,7 @@ fn killed_while_frozen(guest: &Guest) -> Result<()> {
     })?;
     drop(host);
     kill(guest)?;
-    let mut host = guest.connect()?;
+    let mut host = connect(guest)?;
     host.ask(&json!({"execute": "guest-fsfreeze-thaw"}))?;
     ensure!(host.run("guest-fsfreeze-status", json!({}))? == json!("thawed"));
     guest.shell(&format!("kill -KILL {program} && sync /root/written && rm /root/written")).map(drop)
@@ -214,7 +295,7 @@ fn killed_while_frozen(guest: &Guest) -> Result<()> {
 /// The host may restart its agent through the agent, and what it started before goes on.
 fn restart(guest: &Guest) -> Result<()> {
     let agent = property(guest, "MainPID")?;
-    let mut host = guest.connect()?;
+    let mut host = connect(guest)?;
     let sleep = host.run("guest-exec", json!({"path": "sleep", "arg": ["infinity"]}))?["pid"].clone();
     host.run("guest-exec", json!({"path": "systemctl", "arg": ["restart", "qemu-guest-agent"]}))?;
     drop(host);
@@ -222,7 +303,7 @@ fn restart(guest: &Guest) -> Result<()> {
         let now = property(guest, "MainPID")?;
         Ok((now != "0" && now != agent && property(guest, "ActiveState")? == "active").then_some(()))
     })?;
-    guest.connect()?;
+    connect(guest)?;
     guest.shell(&format!("grep -q ^sleep /proc/{sleep}/comm && kill {sleep}")).map(drop)
 }
 
@@ -239,7 +320,7 @@ fn port(guest: &Guest) -> Result<()> {
 
 /// Whether a command is switched off; the others are on.
 fn is_off(guest: &Guest, command: &str) -> Result<bool> {
-    let reply = guest.connect()?.ask(&json!({"execute": command}))?;
+    let reply = connect(guest)?.ask(&json!({"execute": command}))?;
     Ok(reply["error"]["class"] == "CommandNotFound")
 }
 

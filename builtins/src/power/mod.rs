@@ -75,12 +75,13 @@ fn is_executable(path: &Path) -> bool {
 
 /// Runs a program to its end.
 async fn run(cx: &Context, program: &Path, args: &[&str]) -> std::result::Result<(), Failure> {
-    let helper = Helper::new(&program.to_string_lossy(), args, LIMIT);
-    let ended = helper.run(&cx.agent).await;
-    if let Err(failure) = &ended {
-        tracing::warn!(program = %program.display(), ?args, ?failure, "failed");
-    }
-    ended.map(drop)
+    Helper::new(&program.to_string_lossy(), args, LIMIT).run(&cx.agent).await.map(drop)
+}
+
+/// Writes down why a way failed: another may work, and then nobody else is told.
+fn note(program: &Path, failure: Failure) -> Failure {
+    tracing::error!(program = %program.display(), ?failure, "failed, and another way is looked for");
+    failure
 }
 
 /// Does it to the end, whether its client stays or not: hosts send such a command and leave.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use smol::Timer;
 use smol::future::or;
 
-use super::{System, is_executable, run, wholly};
+use super::{System, is_executable, note, run, wholly};
 use crate::command::{Command, Empty};
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ pub(super) async fn shut_down(cx: &Context, system: System, mode: Mode) -> Resul
     for (program, args) in programs {
         match run(cx, &program, &args).await {
             Ok(()) => return Ok(()),
-            Err(next) => failure = Some(next),
+            Err(next) => failure = Some(note(&program, next)),
         }
     }
     match failure {

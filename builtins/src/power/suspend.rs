@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{System, run, wholly};
+use super::{System, note, run, wholly};
 use crate::command::{Command, Empty};
 use crate::context::{Context, Work};
 use crate::error::{Error, Result};
@@ -114,7 +114,7 @@ pub(super) async fn suspend(cx: &Context, system: System, sleep: Sleep) -> Resul
     if let Some(systemctl) = systemctl {
         match run(cx, &systemctl, &["--no-ask-password", "-i", sleep.verb()]).await {
             Ok(()) => return Ok(()),
-            Err(refused) => failure = Some(refused),
+            Err(refused) => failure = Some(note(&systemctl, refused)),
         }
     }
     if let Some((asked, program)) = pm_utils
@@ -122,7 +122,7 @@ pub(super) async fn suspend(cx: &Context, system: System, sleep: Sleep) -> Resul
     {
         match run(cx, &program, &[]).await {
             Ok(()) => return Ok(()),
-            Err(refused) => failure = Some(refused),
+            Err(refused) => failure = Some(note(&program, refused)),
         }
     }
     let slept = cx.blocking(Work::Change, move || kernel.sleep(sleep)).await?;

@@ -87,7 +87,7 @@ fn set(root: &Path, channel: &str, now: impl Fn() -> i64) -> Result<()> {
     // Whole seconds, cut off: a PC's clock begins its next second half a second after it was set. To wait for that moment, as hwclock
     // does, would take up to a second each time.
     if let Err(error) = clock.set(now().div_euclid(SECOND)) {
-        tracing::warn!(error = os_text(&error), "the clock is set, but the hardware clock cannot be");
+        tracing::error!(error = os_text(&error), "the clock is set, but the hardware clock cannot be");
     }
     Ok(())
 }

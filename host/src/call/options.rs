@@ -55,6 +55,14 @@ pub(super) enum Place {
     Domain(Domain),
 }
 
+/// How long an answer may take unless the command line says.
+const TIME: Duration = Duration::from_secs(30);
+/// The same for commands that write out what is dirty, or wait for an operator's hook.
+const LONG_TIME: Duration = Duration::from_secs(10 * 60);
+const LONG: [&str; 4] =
+    ["guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw", "guest-fstrim"];
+const TIMEOUT: &str = "the time for all of it, also as 0.5 [default: 30; 600 to freeze, thaw and trim]";
+
 /// A call, as the command line has it.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -93,9 +101,7 @@ fn command() -> Command {
                 .value_parser(vsock),
             option("domain", "NAME", "a guest of libvirt (name, id or UUID), by virsh"),
             option("connect", "URI", "with --domain: the libvirt to ask"),
-            option("timeout", "SECONDS", "the time for all of it, also as 0.5")
-                .default_value("30")
-                .value_parser(timeout),
+            option("timeout", "SECONDS", TIMEOUT).value_parser(timeout),
             flag("pretty", "print JSON on many lines, as on a terminal").conflicts_with("compact"),
             flag("compact", "print JSON on one line, as into a pipe"),
             flag("json", "without COMMAND: the list as JSON, as in a pipe"),
@@ -168,11 +174,14 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
     } else {
         matches.get_flag("compact").then_some(Layout::Compact)
     };
+    let command: Option<String> = matches.remove_one("command");
+    let takes_long = command.as_deref().is_some_and(|name| LONG.contains(&name));
+    let default = if takes_long { LONG_TIME } else { TIME };
     Ok(Wish::Call(Box::new(Call {
         place,
-        timeout: matches.remove_one("timeout").expect("it has a default"),
+        timeout: matches.remove_one("timeout").unwrap_or(default),
         output: Output { layout, json: matches.get_flag("json") },
-        command: matches.remove_one("command"),
+        command,
         arguments: matches.remove_many("arguments").map(Iterator::collect).unwrap_or_default(),
     })))
 }
@@ -218,6 +227,8 @@ mod tests {
         let domain = Domain { name: "a".to_owned(), connect: Some("qemu:///session".to_owned()) };
         assert_eq!(call.place, Place::Domain(domain));
         assert_eq!((call.timeout, call.arguments), (Duration::from_secs(30), vec!["-".into()]));
+        let call = check(&["--socket", "/s", "guest-fsfreeze-freeze"]).unwrap();
+        assert_eq!(call.timeout, Duration::from_secs(600));
         let call = check(&["--domain", "a"]).unwrap();
         assert_eq!((call.command, call.output.layout, call.output.json), (None, None, false));
     }

@@ -53,8 +53,19 @@ impl Debian {
             .file("/etc/machine-id", 0o644, "0123456789abcdef0123456789abcdef\n")
             .file("/etc/hostname", 0o644, "waga-debian\n");
         // What no test looks at and an emulated machine takes seconds for.
-        let idle =
-            ["getty.target", "timers.target", "systemd-timesyncd.service", "systemd-update-utmp.service"];
+        let idle = [
+            "dev-hugepages.mount",
+            "dev-mqueue.mount",
+            "e2scrub_reap.service",
+            "getty.target",
+            "modprobe@.service",
+            "sys-kernel-debug.mount",
+            "sys-kernel-tracing.mount",
+            "systemd-timesyncd.service",
+            "systemd-update-utmp-runlevel.service",
+            "systemd-update-utmp.service",
+            "timers.target",
+        ];
         idle.iter()
             .fold(debian, |debian, unit| debian.link(&format!("/etc/systemd/system/{unit}"), "/dev/null"))
             .link(wants, "../tests-shell.service")
@@ -88,7 +99,7 @@ impl Debian {
             initrd,
             disks: vec![DiskFile { path, format: "raw", discard: true }],
             serial: false,
-            reboots: false,
+            reboots: true,
         })
     }
 

@@ -18,7 +18,8 @@ until [ -b /dev/vda ]; do
     sleep 0.02
 done
 mount -t ext4 /dev/vda /system || echo 'init: the system was not mounted'
-cp -a /overlay/. /system/
+# Once: the machine may start anew.
+[ -e /system/etc/guest/shell ] || cp -a /overlay/. /system/
 
 for folder in proc sys dev; do
     mount -o move "/$folder" "/system/$folder"

@@ -243,7 +243,7 @@ fn domain(place: &Path, medium: &Medium) -> Result<String> {
            </os>
            <features><acpi/></features>
            <cpu mode='maximum'/>
-           <on_reboot>restart</on_reboot>
+           <on_reboot>{on_reboot}</on_reboot>
            <pm><suspend-to-mem enabled='yes'/></pm>
            <seclabel type='none'/>
            <devices>
@@ -264,6 +264,7 @@ fn domain(place: &Path, medium: &Medium) -> Result<String> {
         kernel = medium.kernel.display(),
         initrd = medium.initrd.display(),
         command_line = Medium::COMMAND_LINE,
+        on_reboot = if medium.reboots { "restart" } else { "destroy" },
         emulator = emulator.display(),
     ))
 }

@@ -71,8 +71,10 @@ fn some(guest: &Guest, agent: &mut Client) -> Result<()> {
     let mut list = |points: &[&str]| agent.run("guest-fsfreeze-freeze-list", json!({"mountpoints": points}));
     ensure!(list(&[])? == 0);
     ensure!(list(&["/nonexistent", "/mnt"])? == 0);
-    // The second mount point of a filesystem names nothing, as with qemu-ga.
-    ensure!(list(&["/mnt/again"])? == 0);
+    // The second mount point of a filesystem names nothing, as with qemu-ga 11.1; to 7.2 it is one of its own.
+    if only_waga("one mount point for each filesystem") {
+        ensure!(list(&["/mnt/again"])? == 0);
+    }
     ensure!(list(&["/mnt/xfs", "/mnt/loop", "/nonexistent"])? == 2);
     are_writable(guest, &["/mnt/ext4", "/mnt/btrfs", "/mnt/mapped"])?;
     begin_writing(guest, &["/mnt/xfs", "/mnt/loop"])?;

@@ -67,7 +67,7 @@ fn an_agent_that_is_killed_leaves_nothing_frozen() -> Result<()> {
         step("frozen by somebody else", || another(guest, agent))?;
         step("a socket on what is frozen", || unreachable(guest, agent))?;
         step("a port that is gone", || gone(guest, agent))?;
-        for (what, least, most) in [("freeze", 0, 45_000), ("thaw", 0, 120_000)] {
+        for (what, least, most) in [("freeze", 0, 270_000), ("thaw", 0, 220_000)] {
             step(&format!("killed at every moment of a {what}"), || {
                 let told =
                     guest.shell(&format!("/etc/killed {least} {most} {} {what} 2>&1", (most - least) / 9))?;
@@ -137,7 +137,7 @@ fn gone(guest: &Guest, agent: &mut Client) -> Result<()> {
     guest.shell(&format!("cp /run/config {config}"))?;
     start_agent(guest)?;
     agent.sync(1006)?;
-    ensure!(error(agent, "guest-fsfreeze-thaw")?.contains("a channel could not be opened"));
+    ensure!(error(agent, "guest-fsfreeze-thaw")?.contains("the agent could not start"));
     ensure!(thaw(agent)? == 0);
     Ok(())
 }

@@ -45,12 +45,19 @@ fn its_own_root_is_frozen_and_memory_is_short() -> Result<()> {
                 Ok((ended.parse::<u32>()? >= 2).then_some(()))
             })
         })?;
+        step("no thread can be started", || {
+            // As many as it has, and not one more.
+            guest.shell("mkdir -p /run/cgroup && mount -t cgroup2 none /run/cgroup && echo +pids >/run/cgroup/cgroup.subtree_control")?;
+            guest.shell("mkdir /run/cgroup/agent && cat /run/agent.pid >/run/cgroup/agent/cgroup.procs")?;
+            guest.shell("cat /run/cgroup/agent/pids.current >/run/cgroup/agent/pids.max").map(drop)
+        })?;
         step("thaw", || {
             ensure!(agent.run("guest-ping", json!({}))? == json!({}));
             ensure!(status(agent)? == "frozen");
             ensure!(thaw(agent)? == 1);
             have_written(guest, &["/mnt/root"])?;
-            guest.shell("touch /run/enough").map(drop)
+            guest.shell("touch /run/enough; echo max >/run/cgroup/agent/pids.max")?;
+            agent.run("guest-get-time", json!({})).map(drop)
         })
     })
 }
