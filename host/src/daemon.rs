@@ -115,14 +115,14 @@ fn serve(
     };
     // Opening the port is what makes libvirt connect: everything else is ready by now.
     let opened = channel::open_all(&config.channels, passed, &house);
+    let opened = opened.and_then(|channels| started().map(|()| channels));
     if let Err(error) = &opened
         && !is_taken(error)
     {
         // Perhaps nobody comes after this one.
-        smol::block_on(executor.run(Freeze::end(agent, "a channel could not be opened")));
+        smol::block_on(executor.run(Freeze::end(agent, "the agent could not start")));
     }
     let channels = opened?;
-    started()?;
     let watchdog = executor.spawn(service::feed_watchdog());
     let late_pid_file =
         late_pid_file.then(|| executor.spawn(take_later(agent.clone(), config.pid_file.clone())));

@@ -87,6 +87,8 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct Request {
     by: By,
+    /// The freeze that it means; `None`: whatever there is.
+    run: Option<u64>,
     /// Why, for the notice of one that nobody asked for.
     why: String,
     answer: Sender<Result<i64>>,
@@ -209,7 +211,8 @@ impl Freeze {
             Timer::after(left).await;
             if its.freeze.lock().lasts(run) {
                 // The log has it, and so has the next thaw.
-                drop(Self::thaw(&its, By::Deadline, format!("the deadline of {limit:?} had passed")).await);
+                let why = format!("the deadline of {limit:?} had passed");
+                drop(Self::request(&its, By::Deadline, Some(run), why).await);
             }
         });
     }
@@ -230,8 +233,12 @@ impl Freeze {
 
     /// Lets the thread for it thaw; how many filesystems it thawed.
     pub(super) async fn thaw(agent: &Arc<Agent>, by: By, why: String) -> Result<i64> {
+        Self::request(agent, by, None, why).await
+    }
+
+    async fn request(agent: &Arc<Agent>, by: By, run: Option<u64>, why: String) -> Result<i64> {
         let (answer, answered) = smol::channel::bounded(1);
-        agent.freeze.lock().requests.push_back(Request { by, why, answer });
+        agent.freeze.lock().requests.push_back(Request { by, run, why, answer });
         if let Err(error) = Self::start_thawer(agent) {
             return Err(Error::io("failed to start a thread", error));
         }
@@ -271,7 +278,12 @@ impl Freeze {
                 inner = self.wait(inner);
             };
             drop(inner);
-            let Request { by, why, answer } = request;
+            let Request { by, run, why, answer } = request;
+            if run.is_some_and(|run| !self.lock().lasts(run)) {
+                // It was thawed while this waited its turn, and perhaps another has begun.
+                drop(answer.try_send(Ok(0)));
+                continue;
+            }
             // A fault must not end the one thread that can thaw.
             let thawed = catch_unwind(AssertUnwindSafe(|| thawing::thaw(self, agent, by, &why)));
             if let Ok(result) = thawed {
@@ -322,6 +334,22 @@ impl Freeze {
 mod tests {
     use super::*;
     use crate::context::{Caller, Context, Settings, Work, test_agent, test_agent_of};
+
+    #[test]
+    fn the_deadline_of_one_freeze_does_not_end_the_next() {
+        let (agent, _executor) = test_agent_of(&Settings::new("/nonexistent"));
+        let freeze = &agent.freeze;
+        {
+            let mut inner = freeze.lock();
+            (inner.phase, inner.run) = (Phase::Freezing, 2);
+        }
+        let late = Freeze::request(&agent, By::Deadline, Some(1), "a test".to_owned());
+        assert_eq!(smol::block_on(late).unwrap(), 0);
+        let mut inner = freeze.lock();
+        assert_eq!((inner.phase, inner.cancelled), (Phase::Freezing, None));
+        inner.phase = Phase::Thawed;
+        freeze.notify();
+    }
 
     #[test]
     fn a_fault_in_a_thaw_leaves_nothing_behind() {

@@ -137,7 +137,7 @@ fn gone(guest: &Guest, agent: &mut Client) -> Result<()> {
     guest.shell(&format!("cp /run/config {config}"))?;
     start_agent(guest)?;
     agent.sync(1006)?;
-    ensure!(error(agent, "guest-fsfreeze-thaw")?.contains("a channel could not be opened"));
+    ensure!(error(agent, "guest-fsfreeze-thaw")?.contains("the agent could not start"));
     ensure!(thaw(agent)? == 0);
     Ok(())
 }
