@@ -29,6 +29,7 @@ mod limits_of_policy;
 mod logs;
 mod network;
 mod options;
+mod packaging;
 mod parity;
 mod policy;
 mod power;

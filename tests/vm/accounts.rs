@@ -13,7 +13,9 @@ use crate::{image, in_guest, only_waga, step};
 
 /// Debian's, whose hash busybox's `mkpasswd` then finds again on its own.
 const CHPASSWD: &str = "/usr/sbin/chpasswd";
-const PAM: &str = "/lib/x86_64-linux-gnu/security/pam_unix.so";
+/// Where PAM looks in Debian 12, and in 13. On a whole system both are the same place, in these guests they are not.
+const PAM: [&str; 2] =
+    ["/lib/x86_64-linux-gnu/security/pam_unix.so", "/usr/lib/x86_64-linux-gnu/security/pam_unix.so"];
 
 const PASSWD: &str = "\
 root:x:0:0:root:/root:/bin/sh
@@ -49,12 +51,13 @@ fn furnish(guest: &Guest) -> Result<()> {
 
 /// The same with the program that sets passwords; the error is that this machine does not have it.
 pub(crate) fn with_passwords() -> Result<Image> {
-    for file in [CHPASSWD, PAM] {
+    for file in [CHPASSWD, PAM[0], PAM[1]] {
         ensure!(Path::new(file).exists(), "{file} is not on this machine");
     }
     Ok(inhabited()
         .program(CHPASSWD)
-        .program(PAM)
+        .program(PAM[0])
+        .program(PAM[1])
         .file("/etc/pam.d/chpasswd", 0o644, "password required pam_unix.so sha512\n")
         .file("/etc/login.defs", 0o644, "ENCRYPT_METHOD SHA512\n"))
 }
