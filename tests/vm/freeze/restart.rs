@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 use waga_tests::client::Client;
-use waga_tests::vm::{Disk, Guest, note};
+use waga_tests::vm::{Disk, Guest, await_until, note};
 
 use super::{
     LIMIT, TWO_CHANNELS, are_writable, begin_writing, error, freeze, have_written, kill_agent, report,
@@ -67,6 +67,7 @@ fn an_agent_that_is_killed_leaves_nothing_frozen() -> Result<()> {
         step("frozen by somebody else", || another(guest, agent))?;
         step("a socket on what is frozen", || unreachable(guest, agent))?;
         step("a port that is gone", || gone(guest, agent))?;
+        step("a daemon's pid file waits for the thaw", || background(guest))?;
         for (what, least, most) in [("freeze", 0, 270_000), ("thaw", 0, 220_000)] {
             step(&format!("killed at every moment of a {what}"), || {
                 let told =
@@ -140,6 +141,25 @@ fn gone(guest: &Guest, agent: &mut Client) -> Result<()> {
     ensure!(error(agent, "guest-fsfreeze-thaw")?.contains("the agent could not start"));
     ensure!(thaw(agent)? == 0);
     Ok(())
+}
+
+/// One in the background, with files of its own, beside the one under test.
+fn background(guest: &Guest) -> Result<()> {
+    let agent = "/usr/sbin/agent-under-test";
+    let call = format!("{agent} call --socket /run/d.sock");
+    guest.shell("mkdir /run/d && touch /run/d/qga.state.isfrozen")?;
+    guest.shell(&format!(
+        "{agent} -d -m unix-listen -p /run/d.sock -t /run/d -f /run/d.pid -l /run/d.log -v"
+    ))?;
+    ensure!(guest.shell(&format!("{call} guest-fsfreeze-status"))? == "\"frozen\"");
+    guest.shell("[ ! -e /run/d.pid ] && [ ! -e /run/d.log ]")?;
+    ensure!(guest.shell(&format!("{call} guest-fsfreeze-thaw"))? == "0");
+    await_until("its pid file", LIMIT, || {
+        let (status, _) =
+            guest.shell_status("[ -s /run/d.pid ] && grep -q 'left filesystems frozen' /run/d.log")?;
+        Ok((status == 0).then_some(()))
+    })?;
+    guest.shell("kill $(cat /run/d.pid); while [ -e /run/d.pid ]; do usleep 10000; done").map(drop)
 }
 
 /// qemu-ga, say: its marker, and filesystems that nobody here froze, one of them twice.
