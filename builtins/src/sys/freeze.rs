@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::mm::{Advice, MlockAllFlags, madvise, mlockall, munlockall};
+use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
 
 use super::code::code_of_files;
 
@@ -43,10 +44,12 @@ pub(crate) fn thaw(on: impl AsFd) -> io::Result<()> {
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// As long as it lives, the process stays in memory: its pages, its code, and itself when the kernel looks for a victim. What it
-/// could not have of that, it goes on without.
+/// could not have of that, it goes on without. Nor does it write a core if it crashes: that might wait for the thaw, and the port with it
+/// that its successor needs.
 #[derive(Debug)]
 pub(crate) struct InMemory {
     oom_score: Option<String>,
+    has_core: bool,
 }
 
 impl InMemory {
@@ -64,12 +67,18 @@ impl InMemory {
         }
         let oom_score = fs::read_to_string(OOM_SCORE).ok();
         let spared = fs::write(OOM_SCORE, "-1000").is_ok();
-        Self { oom_score: oom_score.filter(|_| spared) }
+        let has_core = matches!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable))
+            && set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok();
+        Self { oom_score: oom_score.filter(|_| spared), has_core }
     }
 }
 
 impl Drop for InMemory {
     fn drop(&mut self) {
+        if self.has_core {
+            // First: without it, /proc belongs to root.
+            let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+        }
         let _ = munlockall();
         if let Some(score) = &self.oom_score
             && let Err(error) = fs::write(OOM_SCORE, score)
@@ -107,13 +116,15 @@ mod tests {
             let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
             line.strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
         };
-        let before = score();
+        let core = || dumpable_behavior().unwrap();
+        let before = (score(), core());
         let held = InMemory::hold();
+        assert_eq!(core(), DumpableBehavior::NotDumpable);
         if rustix::process::geteuid().is_root() {
             assert!(locked() > 0);
-            assert!(score() == "-1000\n" || score() == before);
+            assert!(score() == "-1000\n" || score() == before.0);
         }
         drop(held);
-        assert_eq!((score(), locked()), (before, 0));
+        assert_eq!(((score(), core()), locked()), (before, 0));
     }
 }

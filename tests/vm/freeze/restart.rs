@@ -64,6 +64,7 @@ fn an_agent_that_is_killed_leaves_nothing_frozen() -> Result<()> {
         })?;
         step("the successor's first answer", || agent.sync(1001))?;
         step("it goes on being frozen", || goes_on(guest, agent))?;
+        step("it crashes", || crashes(guest, agent))?;
         step("frozen by somebody else", || another(guest, agent))?;
         step("a socket on what is frozen", || unreachable(guest, agent))?;
         step("a port that is gone", || gone(guest, agent))?;
@@ -102,6 +103,25 @@ fn goes_on(guest: &Guest, agent: &mut Client) -> Result<()> {
     ensure!(freeze(agent)? == 6);
     ensure!(thaw(agent)? == 6);
     Ok(())
+}
+
+/// A core that has to wait for the thaw would keep the port from whoever is to thaw.
+fn crashes(guest: &Guest, agent: &mut Client) -> Result<()> {
+    guest.shell(
+        "cat /proc/sys/kernel/core_pattern >/run/pattern; echo /mnt/a/core >/proc/sys/kernel/core_pattern",
+    )?;
+    kill_agent(guest, "TERM")?;
+    guest.shell(
+        "setsid sh -c 'ulimit -c unlimited; echo $$ >/run/agent.pid; . /etc/guest/agent' </dev/null >/dev/console 2>&1 &",
+    )?;
+    agent.sync(1007)?;
+    ensure!(freeze(agent)? == 6);
+    guest.shell("pid=$(cat /run/agent.pid); kill -ABRT $pid; timeout 30 sh -c \"while [ -e /proc/$pid ]; do usleep 10000; done\"")?;
+    start_agent(guest)?;
+    agent.sync(1008)?;
+    ensure!(status(agent)? == "frozen");
+    ensure!(thaw(agent)? == 6);
+    guest.shell("[ ! -e /mnt/a/core ] && cat /run/pattern >/proc/sys/kernel/core_pattern").map(drop)
 }
 
 /// A channel's socket cannot be made before the thaw, which would have to come over a channel: the agent thaws, and says so.
