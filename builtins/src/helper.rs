@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use smol::channel::Sender;
+use smol::channel::{Receiver, Sender};
 use smol::future::{or, yield_now};
 use smol::{Async, Timer};
 
@@ -46,6 +46,7 @@ pub(crate) struct Helper {
     args: Vec<String>,
     input: Option<Vec<u8>>,
     limit: Duration,
+    stop: Option<Receiver<()>>,
 }
 
 /// Why a helper did not do what it was to do.
@@ -59,6 +60,8 @@ pub(crate) enum Failure {
     Signal(String),
     /// It had not ended after so long, and was killed (or is, should it ever start).
     Late(Duration, String),
+    /// It was to go on no longer, and was killed.
+    Stopped(String),
     /// It could not be talked to.
     Lost(io::Error),
 }
@@ -67,12 +70,18 @@ impl Helper {
     /// A program, by its path or its name in PATH, with its arguments, and how long it may take, its start included.
     pub(crate) fn new(program: &str, args: &[&str], limit: Duration) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        Self { program: program.to_owned(), args, input: None, limit }
+        Self { program: program.to_owned(), args, input: None, limit, stop: None }
     }
 
     /// What its standard input is to be; `/dev/null` otherwise.
     pub(crate) fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = Some(input.into());
+        self
+    }
+
+    /// Ends it, as when its time is over, when something comes through here.
+    pub(crate) fn until(mut self, stop: Receiver<()>) -> Self {
+        self.stop = Some(stop);
         self
     }
 
@@ -92,22 +101,23 @@ impl Helper {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let mark = format!("{MARK}={}.{run}.{}", std::process::id(), since.as_nanos());
-        let (name, limit) = (self.program.clone(), self.limit);
-        let overdue = Instant::now() + limit;
+        let (name, limit, stop) = (self.program.clone(), self.limit, self.stop.clone());
+        // Whichever comes first: it must not go on.
+        let mut over = pin!(over(Instant::now(), limit, stop));
         let mut start = pin!(self.start(&mark));
-        let late = async {
-            Timer::at(overdue).await;
-            None
-        };
-        let Some(started) = or(async { Some(start.as_mut().await) }, late).await else {
-            tracing::error!(helper = name, ?limit, "not started in time: killed as soon as it is");
-            drop(done.try_send(Err(Failure::Late(limit, String::new()))));
-            if let Ok((child, ..)) = start.await {
-                let (pid, mark) = (child.pid(), mark.clone());
-                blocking::unblock(move || kill(pid, &mark)).await;
-                child.wait().await;
+        let either = or(async { Ok(start.as_mut().await) }, async { Err(over.as_mut().await) });
+        let started = match either.await {
+            Ok(started) => started,
+            Err(failure) => {
+                tracing::error!(helper = name, ?limit, "not started in time: killed as soon as it is");
+                drop(done.try_send(Err(failure(String::new()))));
+                if let Ok((child, ..)) = start.await {
+                    let (pid, mark) = (child.pid(), mark.clone());
+                    blocking::unblock(move || kill(pid, &mark)).await;
+                    child.wait().await;
+                }
+                return;
             }
-            return;
         };
         let (child, reader, input) = match started {
             Ok(started) => started,
@@ -128,11 +138,8 @@ impl Helper {
                 }
                 std::future::pending().await
             };
-            let late = async {
-                Timer::at(overdue).await;
-                None
-            };
-            or(or(async { Some(end.as_mut().await) }, late), or(talk, listen)).await
+            let late = async { Err(over.await) };
+            or(or(async { Ok(end.as_mut().await) }, late), or(talk, listen)).await
         };
         // What it wrote before its end is in the pipe, whoever else holds that open and goes on writing, perhaps without end.
         for _ in 0..PIPE / PIECE {
@@ -142,11 +149,11 @@ impl Helper {
         }
         let output = String::from_utf8_lossy(&output).into_owned();
         let result = match ended {
-            Some(Ended::Code(0)) => Ok(output),
-            Some(Ended::Code(code)) => Err(Failure::Code(code, output)),
-            Some(Ended::Signal(_)) => Err(Failure::Signal(output)),
-            Some(Ended::Unknown) => Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
-            None => {
+            Ok(Ended::Code(0)) => Ok(output),
+            Ok(Ended::Code(code)) => Err(Failure::Code(code, output)),
+            Ok(Ended::Signal(_)) => Err(Failure::Signal(output)),
+            Ok(Ended::Unknown) => Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
+            Err(failure) => {
                 tracing::error!(helper = name, ?limit, "not ended in time: killed, with all that it started");
                 let mark = mark.clone();
                 // To look at a process may wait for its memory, and that for a disk.
@@ -159,7 +166,7 @@ impl Helper {
                     false
                 };
                 let reaped = or(async { (gone.as_mut().await, true).1 }, dying).await;
-                drop(done.try_send(Err(Failure::Late(limit, output))));
+                drop(done.try_send(Err(failure(output))));
                 if !reaped {
                     gone.await;
                 }
@@ -194,6 +201,28 @@ impl Helper {
         let spawn = move || program.spawn([stdin.as_fd(), writer.as_fd(), writer.as_fd()]);
         let child = blocking::unblock(spawn).await.map_err(|error| Failure::Start(self.program, error))?;
         Ok((child, reader, input))
+    }
+}
+
+/// Waits until a helper must not go on; what it failed with then, given what it wrote.
+async fn over(
+    begun: Instant,
+    limit: Duration,
+    stop: Option<Receiver<()>>,
+) -> Box<dyn FnOnce(String) -> Failure + Send> {
+    let late = async {
+        Timer::at(begun + limit).await;
+        false
+    };
+    let stopped = async {
+        match stop {
+            Some(stop) if stop.recv().await.is_ok() => true,
+            _ => std::future::pending().await,
+        }
+    };
+    match or(stopped, late).await {
+        true => Box::new(Failure::Stopped),
+        false => Box::new(move |output| Failure::Late(limit, output)),
     }
 }
 
@@ -263,6 +292,10 @@ impl Failure {
                 let colon = if output.is_empty() { "" } else { ": " };
                 failed(format!("it was killed, for it had not ended after {limit:?}{colon}{output}"))
             }
+            Self::Stopped(output) => {
+                let colon = if output.is_empty() { "" } else { ": " };
+                failed(format!("it was killed, for it is to go on no longer{colon}{output}"))
+            }
             Self::Lost(error) => Error::io(format_args!("failed to {action}"), error),
         }
     }
@@ -270,6 +303,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    use smol::future::zip;
+
     use std::path::Path;
 
     use super::*;
@@ -327,6 +362,23 @@ mod tests {
         }));
         let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
         kill_process_group(pid, Signal::KILL).or_else(|_| kill_process(pid, Signal::KILL)).unwrap();
+    }
+
+    #[test]
+    fn one_that_is_to_go_on_no_longer_is_killed() {
+        let (stop, stopped) = smol::channel::bounded(1);
+        let (agent, executor) = test_agent();
+        let helper = sh("echo begun; sleep 1000").until(stopped);
+        let ended = executor.run(zip(helper.run(&agent), async { stop.try_send(()).unwrap() }));
+        let desc = smol::block_on(ended).0.unwrap_err().of("x y").desc;
+        assert!(
+            desc.starts_with("child process has failed to x y: it was killed, for it is to go on no longer"),
+            "{desc}"
+        );
+        // Nobody left who could end it is no reason to.
+        let (stop, stopped) = smol::channel::bounded(1);
+        drop(stop);
+        assert_eq!(run(sh("echo done").until(stopped)).unwrap(), "done\n");
     }
 
     #[test]

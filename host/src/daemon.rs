@@ -22,7 +22,7 @@ use crate::audit::Audit;
 use crate::background::{self, PidFile, Side};
 use crate::channel::{self, House, Passed};
 use crate::cli::{Cli, Name};
-use crate::config::{Config, Places};
+use crate::config::{Config, Places, STATE_DIR};
 use crate::dispatch::Dispatcher;
 use crate::registry::Registry;
 use crate::reload::{self, Sources};
@@ -37,7 +37,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// What keeps it from starting, or that its last channel failed, as it is to be shown.
 pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     let mut sources = Sources { cli, places: Places::system() };
-    let mut config = sources.load().map_err(|error| error.to_string())?;
+    let mut config = sources.load().map_err(|error| unfit(&sources.cli, &error.to_string()))?;
     let text = |error: io::Error| error.to_string();
     // They are meant for the process that was started, which is not the one in the background.
     let passed = channel::passed(config.name == Name::QemuGa).map_err(text)?;
@@ -65,12 +65,23 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode, String> {
     let state_dir = config.state_dir.clone();
     let started = || waiting.map_or(Ok(()), background::Waiting::started);
     let ended = serve(config, sources, passed, started, was_left && background);
-    if Freeze::was_left(&state_dir) {
+    if Freeze::is_marked(&state_dir) {
         // Still frozen: to remove a file might wait for the thaw, and the agent with it.
         std::mem::forget(pid_file);
     }
     log::end();
     ended.map(|()| ExitCode::SUCCESS).map_err(text)
+}
+
+/// The end of an agent whose configuration has a fault, which may be one that is to thaw what the agent before it left frozen: nobody else
+/// will. Where that kept its state, the configuration would say; by default, and with the distributions' units, it is here.
+fn unfit(cli: &Cli, fault: &str) -> String {
+    let state_dir = cli.options.state_dir.clone().unwrap_or_else(|| STATE_DIR.into());
+    let why = "the agent could not start again with its configuration";
+    match Freeze::rescue(&state_dir, cli.name == Name::Waga, why) {
+        true => format!("{fault}\nfilesystems that an agent before had left frozen were thawed"),
+        false => fault.to_owned(),
+    }
 }
 
 /// Opens the channels, says so, and serves until a signal ends it or the last channel fails; then nothing is left frozen.

@@ -87,12 +87,13 @@ fn attempt(agent: &Arc<Agent>, only: Option<&[String]>) -> Result<i64> {
         tracing::warn!(%error, "the notice of an earlier thaw stays");
     }
     // Before the hook: whoever finds it knows that the hook may have to be told.
-    this.marker.set().map_err(|error| {
+    let marker = this.marker.set().map_err(|error| {
         Error::io(
             format_args!("cannot write '{}', without which nothing is frozen", this.marker.path().display()),
             error,
         )
     })?;
+    this.lock().marker = Some(marker);
     Freeze::start_thawer(agent).map_err(|error| Error::io("failed to start a thread", error))?;
     tracing::info!("freezing");
     this.hook(agent, "freeze", true)?;

@@ -11,9 +11,20 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// Most bytes of a notice that are read.
 const LONGEST: u64 = 4 << 10;
+
+/// What an agent that is gone left.
+#[derive(Debug)]
+pub(super) struct Left {
+    /// Since when, as far as the file tells.
+    pub(super) since: Option<SystemTime>,
+    /// The file, locked by now.
+    pub(super) marker: Option<File>,
+}
 
 #[derive(Debug)]
 pub(super) struct Marker {
@@ -30,16 +41,39 @@ impl Marker {
         &self.frozen
     }
 
-    /// Whether filesystems were left frozen, and since when as far as the file tells.
-    pub(super) fn found(&self) -> Option<Option<SystemTime>> {
-        let metadata = fs::symlink_metadata(&self.frozen).ok()?;
-        Some(metadata.modified().ok())
+    /// Whether an agent left filesystems frozen, and is gone: while it lives the file is locked. One of another boot says nothing any more,
+    /// as in a guest that was made from a snapshot, and is removed. (One that is empty is qemu-ga's, which says neither.)
+    pub(super) fn found(&self) -> Option<Left> {
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&self.frozen);
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(_) => return Some(Left { since: None, marker: None }),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return None;
+        }
+        let mut boot = String::new();
+        let read = (&mut file).take(LONGEST).read_to_string(&mut boot);
+        if read.is_ok() && !boot.is_empty() && boot_id().is_some_and(|now| now != boot) {
+            if let Err(error) = self.unset() {
+                tracing::warn!(%error, "the marker of a freeze before this boot stays");
+            }
+            return None;
+        }
+        let since = file.metadata().and_then(|metadata| metadata.modified()).ok();
+        Some(Left { since, marker: Some(file) })
     }
 
-    /// Before the first filesystem is frozen. One that is there already is made new: its time is that of the freeze.
-    pub(super) fn set(&self) -> io::Result<()> {
+    /// Before the first filesystem is frozen; the file, locked, to be kept until the last one is thawed. One that is there already is made
+    /// new: its time is that of the freeze.
+    pub(super) fn set(&self) -> io::Result<File> {
         self.unset()?;
-        create(&self.frozen).map(drop)
+        let mut file = create(&self.frozen)?;
+        file.write_all(boot_id().unwrap_or_default().as_bytes())?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(file)
     }
 
     /// After the last one is thawed.
@@ -71,6 +105,11 @@ fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// The kernel's name of this boot.
+fn boot_id() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()
+}
+
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -92,15 +131,28 @@ mod tests {
         assert!(marker.found().is_none());
         fs::write(folder.path().join("other"), "x").unwrap();
         symlink("other", &path).unwrap();
-        marker.set().unwrap();
+        let held = marker.set().unwrap();
         let metadata = fs::symlink_metadata(&path).unwrap();
-        assert_eq!((metadata.len(), metadata.permissions().mode()), (0, 0o100_600));
+        assert_eq!(metadata.permissions().mode(), 0o100_600);
         assert_eq!(fs::read(folder.path().join("other")).unwrap(), b"x");
-        assert!(marker.found().flatten().is_some());
+        assert!(marker.found().is_none(), "its agent lives");
+        drop(held);
+        assert!(marker.found().is_some_and(|left| left.since.is_some() && left.marker.is_some()));
         marker.unset().unwrap();
         marker.unset().unwrap();
         assert!(!path.exists() && marker.found().is_none());
         assert!(Marker::new(Path::new("/nonexistent")).set().is_err());
+    }
+
+    #[test]
+    fn one_of_another_boot_is_removed_and_an_empty_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = Marker::new(folder.path());
+        fs::write(marker.path(), "").unwrap();
+        assert!(marker.found().is_some());
+        fs::write(marker.path(), "00000000-0000-0000-0000-000000000000\n").unwrap();
+        assert!(marker.found().is_none());
+        assert!(!marker.path().exists());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! | `commands` | the commands |
 //! | `state` | what is frozen, and who thaws it: shared by all of them |
 //! | `freezing`, `thawing` | the two ways, each on a thread of its own |
+//! | `hands` | the threads that take freezes off |
+//! | `hook` | the operator's program |
 //! | `plan` | which filesystems, in which order |
 //! | `gate` | who of the agent itself may be writing |
 //! | `marker` | what the agent's successor has to know |
@@ -13,6 +15,8 @@
 mod commands;
 mod freezing;
 mod gate;
+mod hands;
+mod hook;
 mod marker;
 mod plan;
 mod report;

@@ -17,13 +17,16 @@ use smol::Timer;
 use smol::channel::Sender;
 
 use super::gate::{Gate, Writer};
-use super::marker::Marker;
-use super::report::{self, By, HookRun, Report, Status};
+use super::hands::Hands;
+use super::marker::{Left, Marker};
+use super::report::{By, Report, Status};
 use super::{FreezeSettings, thawing};
 use crate::context::Agent;
 use crate::error::{Error, Result};
-use crate::helper::Helper;
 use crate::sys::freeze::InMemory;
+
+/// How long after a thaw that failed the deadline tries again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// It spells paths and numbers, and starts programs.
 const STACK: usize = 256 << 10;
@@ -60,6 +63,10 @@ pub(super) struct Inner {
     pub(super) notice: Option<String>,
     pub(super) report: Report,
     pub(super) in_memory: Option<InMemory>,
+    /// The marker, locked: as long as it is, no other agent takes it for one that was left.
+    pub(super) marker: Option<File>,
+    /// Ends the hook that is told of freezing.
+    pub(super) stop_hook: Option<Sender<()>>,
     requests: VecDeque<Request>,
     /// Whether the thread that thaws is there.
     thawer: bool,
@@ -95,6 +102,17 @@ struct Request {
 }
 
 impl Inner {
+    /// Leaves a request to thaw; a freeze whose hook still runs does not wait for that.
+    fn ask(&mut self, request: Request) {
+        self.requests.push_back(request);
+        if self.phase == Phase::Freezing
+            && let Some(stop) = self.stop_hook.take()
+        {
+            // It may have just ended.
+            let _ = stop.try_send(());
+        }
+    }
+
     /// Whether that freeze is not over.
     fn lasts(&self, run: u64) -> bool {
         self.run == run && matches!(self.phase, Phase::Freezing | Phase::Frozen)
@@ -174,6 +192,25 @@ impl Freeze {
         Marker::new(state_dir).found().is_some()
     }
 
+    /// Whether there is a marker in this folder, this agent's own included.
+    pub fn is_marked(state_dir: &Path) -> bool {
+        Marker::new(state_dir).path().symlink_metadata().is_ok()
+    }
+
+    /// Thaws what an agent that kept its state in this folder left frozen, for one that cannot start; whether there was anything.
+    /// `tells`: the next thaw is answered with an error.
+    pub fn rescue(state_dir: &Path, tells: bool, why: &str) -> bool {
+        let settings = FreezeSettings { tells_unasked: tells, ..FreezeSettings::default() };
+        let this = Self::new(state_dir, settings);
+        let Some(Left { marker, .. }) = this.marker.found() else { return false };
+        let mut inner = this.lock();
+        (inner.phase, inner.found, inner.marker) = (Phase::Frozen, true, marker);
+        drop(inner);
+        thawing::open_all(&this);
+        thawing::rescue(&this, why);
+        true
+    }
+
     /// Goes on being frozen where an earlier agent, waga or qemu-ga, left it so.
     ///
     /// # Errors
@@ -182,7 +219,8 @@ impl Freeze {
         let this = &agent.freeze;
         let mut inner = this.lock();
         inner.notice = this.marker.notice().filter(|_| this.settings.tells_unasked);
-        let Some(since) = this.marker.found() else { return Ok(()) };
+        let Some(Left { since, marker }) = this.marker.found() else { return Ok(()) };
+        inner.marker = marker;
         inner.phase = Phase::Frozen;
         inner.found = true;
         inner.hook_owed = this.settings.hook.is_some();
@@ -209,10 +247,12 @@ impl Freeze {
         let its = agent.clone();
         agent.spawn(async move {
             Timer::after(left).await;
-            if its.freeze.lock().lasts(run) {
+            // What cannot be thawed may be some time.
+            while its.freeze.lock().lasts(run) {
                 // The log has it, and so has the next thaw.
                 let why = format!("the deadline of {limit:?} had passed");
                 drop(Self::request(&its, By::Deadline, Some(run), why).await);
+                Timer::after(AGAIN).await;
             }
         });
     }
@@ -238,7 +278,7 @@ impl Freeze {
 
     async fn request(agent: &Arc<Agent>, by: By, run: Option<u64>, why: String) -> Result<i64> {
         let (answer, answered) = smol::channel::bounded(1);
-        agent.freeze.lock().requests.push_back(Request { by, run, why, answer });
+        agent.freeze.lock().ask(Request { by, run, why, answer });
         if let Err(error) = Self::start_thawer(agent) {
             return Err(Error::io("failed to start a thread", error));
         }
@@ -254,14 +294,16 @@ impl Freeze {
             return Ok(());
         }
         let its = agent.clone();
+        // Where nothing is frozen there is no hurry.
+        let mut hands = Hands::start(if inner.phase == Phase::Thawed { 0 } else { Hands::COUNT });
         let builder = thread::Builder::new().name("thaw".into()).stack_size(STACK);
-        builder.spawn(move || its.freeze.attend(&its))?;
+        builder.spawn(move || its.freeze.attend(&its, &mut hands))?;
         inner.thawer = true;
         Ok(())
     }
 
     /// Serves requests to thaw as long as anything may be frozen.
-    fn attend(&self, agent: &Agent) {
+    fn attend(&self, agent: &Agent, hands: &mut Hands) {
         if self.lock().found {
             thawing::open_all(self);
         }
@@ -285,46 +327,11 @@ impl Freeze {
                 continue;
             }
             // A fault must not end the one thread that can thaw.
-            let thawed = catch_unwind(AssertUnwindSafe(|| thawing::thaw(self, agent, by, &why)));
+            let thawed = catch_unwind(AssertUnwindSafe(|| thawing::thaw(self, agent, hands, by, &why)));
             if let Ok(result) = thawed {
                 drop(answer.try_send(result));
             } else {
                 self.thaw_failed();
-            }
-        }
-    }
-
-    /// Tells the hook. `reported`: that belongs to the freeze of the report.
-    pub(super) fn hook(&self, agent: &Agent, action: &'static str, reported: bool) -> Result<()> {
-        let Some(hook) = &self.settings.hook else { return Ok(()) };
-        let hook = hook.to_string_lossy();
-        let begun = std::time::Instant::now();
-        let helper = Helper::new(&hook, &[action], self.settings.hook_timeout);
-        let ran = smol::block_on(helper.run(agent)).map_err(|failure| {
-            let started = !matches!(failure, crate::helper::Failure::Start(..));
-            (failure.of("execute fsfreeze hook"), started)
-        });
-        let time = report::nanoseconds(begun.elapsed());
-        let error = ran.as_ref().err().map(|(error, _)| error.desc.clone());
-        let mut inner = self.lock();
-        if reported {
-            inner.report.hooks.push(HookRun { hook: hook.into_owned(), action, time, error });
-        }
-        inner.hook_owed = match &ran {
-            // What was not started has nothing to undo.
-            Err((_, false)) => inner.hook_owed && action == "freeze",
-            _ => action == "freeze",
-        };
-        drop(inner);
-        match ran {
-            Ok(output) => {
-                tracing::info!(action, bytes = output.len(), "the fsfreeze hook has run");
-                Ok(())
-            }
-            Err((error, _)) => {
-                // The hook is the operator's own, and so is what it says.
-                tracing::error!(action, reason = error.desc, "the fsfreeze hook failed");
-                Err(error)
             }
         }
     }

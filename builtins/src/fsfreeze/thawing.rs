@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
+use super::hands::{Done, Hands};
 use super::plan;
 use super::report::{self, By, State, Status};
 use super::state::{Freeze, Held, Phase};
@@ -37,34 +38,28 @@ pub(super) fn open_all(this: &Freeze) {
 /// Thaws everything; how many filesystems it thawed.
 ///
 /// As qemu-ga it also thaws what somebody else froze when the host asks, and tells the hook even if nothing was frozen.
-pub(super) fn thaw(this: &Freeze, agent: &Agent, by: By, why: &str) -> Result<i64> {
-    let (mut count, mut failed) = (0, Vec::new());
-    let mut first = None;
+pub(super) fn thaw(this: &Freeze, agent: &Agent, hands: &mut Hands, by: By, why: &str) -> Result<i64> {
+    let mut sum = Sum::default();
     let mut inner = loop {
         let mut inner = this.lock();
         if let Some(held) = inner.held.pop() {
             drop(inner);
-            match one(this, &held) {
-                Ok(thawed) => count += i64::from(thawed),
-                Err(error) => {
-                    let point = held.mount_point.display();
-                    let error = Error::io(format_args!("failed to thaw {point}"), error);
-                    tracing::error!(reason = error.desc, "a filesystem stays frozen");
-                    first.get_or_insert(error);
-                    failed.push(held);
-                }
-            }
+            hands.thaw(held).into_iter().for_each(|done| sum.add(this, done));
         } else if inner.phase == Phase::Freezing {
             inner.cancelled = Some(by);
             inner.report.status = Status::Thawing;
             drop(this.wait(inner));
+        } else if hands.is_pending() {
+            drop(inner);
+            hands.next().into_iter().for_each(|done| sum.add(this, done));
         } else {
             break inner;
         }
     };
+    let Sum { mut count, mut failed, error } = sum;
     let was_frozen = inner.phase == Phase::Frozen;
     let found = std::mem::take(&mut inner.found);
-    if let Some(error) = first {
+    if let Some(error) = error {
         failed.reverse();
         inner.held = failed;
         inner.found = found;
@@ -96,21 +91,59 @@ pub(super) fn thaw(this: &Freeze, agent: &Agent, by: By, why: &str) -> Result<i6
     }
 }
 
-/// Takes off all freezes that this one has; whether it had any.
-fn one(this: &Freeze, held: &Held) -> io::Result<bool> {
-    let begun = Instant::now();
-    let result = exhaust(&held.folder);
-    let mut inner = this.lock();
-    let entry = inner.report.filesystem(&held.mount_point, "");
-    entry.thaw_time = Some(report::nanoseconds(begun.elapsed()));
-    match &result {
-        Ok(_) => (entry.state, entry.reason) = (State::Thawed, None),
-        Err(error) => entry.reason = Some(format!("failed to thaw: {error}")),
+/// Thaws what was left, where there is no agent to do it later.
+pub(super) fn rescue(this: &Freeze, why: &str) {
+    let mut hands = Hands::start(Hands::COUNT);
+    let mut sum = Sum::default();
+    while let Some(held) = { this.lock().held.pop() } {
+        hands.thaw(held).into_iter().for_each(|done| sum.add(this, done));
     }
-    result
+    while hands.is_pending() {
+        hands.next().into_iter().for_each(|done| sum.add(this, done));
+    }
+    if sum.error.is_none() {
+        others();
+        over(this, By::End, why, true);
+    }
 }
 
-fn exhaust(folder: &File) -> io::Result<bool> {
+/// What became of all of them.
+#[derive(Default)]
+struct Sum {
+    /// That were frozen and are not.
+    count: i64,
+    /// That may still be frozen.
+    failed: Vec<Held>,
+    /// Why the first of those is.
+    error: Option<Error>,
+}
+
+impl Sum {
+    fn add(&mut self, this: &Freeze, done: Done) {
+        let Done { held, thawed, time } = done;
+        let mut inner = this.lock();
+        let entry = inner.report.filesystem(&held.mount_point, "");
+        entry.thaw_time = Some(report::nanoseconds(time));
+        match thawed {
+            Ok(thawed) => {
+                (entry.state, entry.reason) = (State::Thawed, None);
+                self.count += i64::from(thawed);
+            }
+            Err(error) => {
+                let point = held.mount_point.display();
+                let error = Error::io(format_args!("failed to thaw {point}"), error);
+                entry.reason = Some(error.desc.clone());
+                drop(inner);
+                tracing::error!(reason = error.desc, "a filesystem stays frozen");
+                self.error.get_or_insert(error);
+                self.failed.push(held);
+            }
+        }
+    }
+}
+
+/// Takes off all freezes that a filesystem has; whether it had any.
+pub(super) fn exhaust(folder: &File) -> io::Result<bool> {
     for taken in 0..DEPTH {
         match freeze::thaw(folder) {
             Ok(()) => {}
@@ -148,12 +181,14 @@ fn over(this: &Freeze, by: By, why: &str, was_frozen: bool) -> Option<String> {
         inner.report.thawed_by = Some(by);
         inner.report.thawed_at = Some(report::now());
     }
-    let in_memory = inner.in_memory.take();
+    let (in_memory, marker) = (inner.in_memory.take(), inner.marker.take());
     let told = inner.notice.take_if(|_| by == By::Host);
     drop(inner);
     if let Err(error) = this.marker.unset() {
         tracing::error!(%error, "the marker of the freeze stays: remove it, or the next agent thinks that it is frozen");
     }
+    // Locked until it is gone.
+    drop(marker);
     this.set_frozen(false);
     let _ = (this.settings.hold_files)(false);
     drop(in_memory);

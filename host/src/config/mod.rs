@@ -50,6 +50,9 @@ impl Places {
     }
 }
 
+/// Where state is kept unless something else is said; as qemu-ga.
+pub(crate) const STATE_DIR: &str = "/var/run";
+
 /// Everything the daemon is told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -242,7 +245,7 @@ impl Sources {
             name: cli.name,
             channels: Vec::new(),
             policy: Policy::default(),
-            state_dir: "/var/run".into(),
+            state_dir: STATE_DIR.into(),
             log: Log::default(),
             audit: None,
             daemonize: false,

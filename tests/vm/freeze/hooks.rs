@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use waga_tests::client::Client;
 use waga_tests::vm::{Disk, Guest};
 
-use super::{LIMIT, are_writable, error, freeze, report, status, thaw};
+use super::{LIMIT, are_writable, error, freeze, kill_agent, report, status, thaw};
 use crate::hung_filesystem::NEVER_ANSWERS;
 use crate::{image, in_guest, only_waga, step};
 
@@ -98,6 +98,20 @@ fn a_hook_is_told_and_cannot_hang_the_agent() -> Result<()> {
             );
             ensure!(hooks[0].get("error").is_none() && hooks[1]["error"].is_string(), "{told}");
             Ok(())
+        })?;
+        step("the agent ends while the freeze hook hangs", || {
+            does(guest, "freeze", "sleep 1000")?;
+            does(guest, "thaw", "exit 0")?;
+            agent.send("{\"execute\":\"guest-fsfreeze-freeze\"}\n")?;
+            guest.shell("until [ -s /run/hook.log ]; do usleep 10000; done")?;
+            kill_agent(guest, "TERM")?;
+            told(guest, "freeze thaw")?;
+            ensure!(guest.console().contains("it is to go on no longer"), "{}", guest.console());
+            guest.shell(
+                "setsid sh -c 'echo $$ >/run/agent.pid; . /etc/guest/agent' </dev/null >/dev/console 2>&1 &",
+            )?;
+            agent.sync(3001)?;
+            nothing_is_frozen(guest, agent)
         })?;
         step("no hook there", || {
             guest.shell("rm /etc/hook")?;

@@ -56,9 +56,10 @@ exclude = ['/mnt/scr*']
             are_writable(guest, &FOLDERS)
         })?;
         step("a disk hangs", || hanging_disk(guest, agent))?;
+        step("a disk hangs that is frozen", || hanging_thaw(guest, agent))?;
         step("a freeze while a thaw looks for what others froze", || at_once(guest, agent))?;
         step("SIGTERM", || signal(guest, agent))?;
-        configured(guest, agent, &format!("{TWO_CHANNELS}[freeze]\ndeadline = '4s'\n"))?;
+        configured(guest, agent, &format!("{TWO_CHANNELS}[freeze]\ndeadline = '8s'\n"))?;
         step("a deadline", || deadline(guest, agent))?;
         step("a disk fails", || failing_disk(guest, agent))
     })
@@ -147,6 +148,23 @@ fn at_once(guest: &Guest, agent: &mut Client) -> Result<()> {
     are_writable(guest, &FOLDERS)
 }
 
+/// One that does not answer when it is to be thawed, which writes to it: it keeps none of the others.
+fn hanging_thaw(guest: &Guest, agent: &mut Client) -> Result<()> {
+    ensure!(freeze(agent)? == 2);
+    // Without the filesystem's knowledge, which waits in the kernel for its thaw.
+    guest.shell("DM_DISABLE_UDEV=1 dmsetup suspend --nolockfs --noflush volume-a")?;
+    begin_writing(guest, &FOLDERS[..2])?;
+    wait_for_a_thaw(guest, &FOLDERS[..2])?;
+    agent.send("{\"execute\":\"guest-fsfreeze-thaw\"}\n")?;
+    have_written(guest, &["/mnt/data"])?;
+    let (code, told) = ask_inside(guest, "guest-fsfreeze-status")?;
+    ensure!(code == 0 && told == "\"frozen\"", "{told}");
+    guest.shell("DM_DISABLE_UDEV=1 dmsetup resume volume-a")?;
+    let reply = agent.text()?;
+    ensure!(reply == "{\"return\": 2}", "{reply}");
+    have_written(guest, &FOLDERS[..2])
+}
+
 /// Thaws, then ends; the next agent tells the host once.
 fn signal(guest: &Guest, agent: &mut Client) -> Result<()> {
     ensure!(freeze(agent)? == 2);
@@ -181,7 +199,7 @@ fn deadline(guest: &Guest, agent: &mut Client) -> Result<()> {
         told["thawed-at"].as_i64().zip(told["frozen-at"].as_i64()).map(|(thawed, frozen)| thawed - frozen);
     ensure!(held.is_some_and(|held| held > 2_000_000_000), "{told}");
     let desc = error(agent, "guest-fsfreeze-thaw")?;
-    ensure!(desc.contains("the deadline of 4s had passed"), "{desc}");
+    ensure!(desc.contains("the deadline of 8s had passed"), "{desc}");
     ensure!(thaw(agent)? == 0);
     // What was not asked for once is no business of the next.
     ensure!(freeze(agent)? == 3);

@@ -68,6 +68,7 @@ fn an_agent_that_is_killed_leaves_nothing_frozen() -> Result<()> {
         step("frozen by somebody else", || another(guest, agent))?;
         step("a socket on what is frozen", || unreachable(guest, agent))?;
         step("a port that is gone", || gone(guest, agent))?;
+        step("a configuration with a fault", || unfit(guest, agent))?;
         step("a daemon's pid file waits for the thaw", || background(guest))?;
         for (what, least, most) in [("freeze", 0, 270_000), ("thaw", 0, 220_000)] {
             step(&format!("killed at every moment of a {what}"), || {
@@ -161,6 +162,40 @@ fn gone(guest: &Guest, agent: &mut Client) -> Result<()> {
     ensure!(error(agent, "guest-fsfreeze-thaw")?.contains("the agent could not start"));
     ensure!(thaw(agent)? == 0);
     Ok(())
+}
+
+/// The successor cannot start, and nobody else would thaw. But one that is started beside a living agent leaves its freeze alone.
+fn unfit(guest: &Guest, agent: &mut Client) -> Result<()> {
+    let start = "/usr/sbin/agent-under-test -c /run/unfit.toml -t /run/agent-state";
+    guest.shell("echo '[polcy]' >/run/unfit.toml")?;
+    ensure!(freeze(agent)? == 6);
+    let (code, said) = guest.shell_status(start)?;
+    let said = String::from_utf8_lossy(&said);
+    ensure!(code == 1 && !said.contains("thawed"), "{said}");
+    ensure!(status(agent)? == "frozen");
+    begin_writing(guest, &["/mnt/a", "/mnt/f"])?;
+    wait_for_a_thaw(guest, &["/mnt/a", "/mnt/f"])?;
+    kill_agent(guest, "KILL")?;
+    let (code, said) = guest.shell_status(start)?;
+    let said = String::from_utf8_lossy(&said);
+    ensure!(
+        code == 1 && said.contains("filesystems that an agent before had left frozen were thawed"),
+        "{said}"
+    );
+    have_written(guest, &["/mnt/a", "/mnt/f"])?;
+    start_agent(guest)?;
+    agent.sync(1010)?;
+    ensure!(status(agent)? == "thawed");
+    let desc = error(agent, "guest-fsfreeze-thaw")?;
+    ensure!(desc.contains("the agent could not start again with its configuration"), "{desc}");
+    ensure!(thaw(agent)? == 0);
+    // Of another boot: nothing is frozen.
+    kill_agent(guest, "TERM")?;
+    guest.shell("echo 00000000-0000-0000-0000-000000000000 >/run/agent-state/qga.state.isfrozen")?;
+    start_agent(guest)?;
+    agent.sync(1011)?;
+    ensure!(status(agent)? == "thawed");
+    guest.shell("[ ! -e /run/agent-state/qga.state.isfrozen ]").map(drop)
 }
 
 /// One in the background, with files of its own, beside the one under test.
