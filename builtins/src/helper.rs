@@ -324,14 +324,12 @@ mod tests {
         let file = folder.path().join("pid");
         let script =
             format!("echo begun; setsid sh -c 'echo $$ >{}; sleep 1000' & sleep 1000", file.display());
-        let begun = Instant::now();
         // The daemonised one has to be there when the time is over.
         let helper = Helper::new("sh", &["-c", &script], Duration::from_secs(2));
         let desc = error(helper);
         let expected =
             "child process has failed to x y: it was killed, for it had not ended after 2s: begun\n";
         assert_eq!(desc, expected);
-        assert!(begun.elapsed() < Duration::from_secs(100));
         let pid = fs::read_to_string(&file).unwrap();
         let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         assert!(state.is_empty() || state.contains(") Z "), "{state}");
