@@ -387,7 +387,6 @@ mod tests {
         let file = folder.path().join("pid");
         let script =
             format!("echo begun; setsid sh -c 'echo $$ >{}; sleep 1000' & sleep 1000", file.display());
-        let begun = Instant::now();
         // The daemonised one has to be there when the time is over.
         let helper = Helper::new("sh", &["-c", &script], Duration::from_secs(2));
         let desc = error(helper);

@@ -150,20 +150,23 @@ fn time_zones_are_those_of_the_c_library() {
         Some("America/New_York"),
         Some("Asia/Kathmandu"),
         Some("Australia/Lord_Howe"),
-        Some("EST5EDT"),
+        // With its rules: a file of that short name has moved out of Debian 13's tzdata.
+        Some("EST5EDT,M3.2.0,M11.1.0"),
         Some("<-03>3"),
         Some("XYZ-5:30"),
         Some(":Asia/Tokyo"),
-        Some(""),
         None,
     ] {
         if let Some((ours, theirs)) = beside("guest-get-timezone", &[], |setup| setup.env("TZ", zone)) {
             assert_eq!(ours, theirs, "TZ={zone:?}");
         }
     }
-    let bogus = |setup: Setup| setup.env("TZ", Some("No/Such/Zone"));
-    if let Some((ours, theirs)) = beside("guest-get-timezone", &[], bogus) {
-        assert_eq!(ours["return"]["offset"], theirs["return"]["offset"], "what it is called may differ");
+    // An empty one is a file that not every Debian has, `Universal`.
+    for bogus in ["No/Such/Zone", ""] {
+        let bogus = |setup: Setup| setup.env("TZ", Some(bogus));
+        if let Some((ours, theirs)) = beside("guest-get-timezone", &[], bogus) {
+            assert_eq!(ours["return"]["offset"], theirs["return"]["offset"], "what it is called may differ");
+        }
     }
 }
 

@@ -41,11 +41,12 @@ kill "$journal"
 fn log_and_audit_reach_a_real_journal_and_survive_its_restart() {
     let Some(program) = Some(program()).filter(Program::is_waga) else { return };
     let has_journald = ["/usr/lib/systemd/systemd-journald", "/lib/systemd/systemd-journald"];
-    if !nix::unistd::geteuid().is_root() || !has_journald.iter().any(|path| Path::new(path).exists()) {
-        left_out("a real journal, which takes root and systemd's journald");
+    if !has_journald.iter().any(|path| Path::new(path).exists()) {
+        left_out("a real journal, which takes systemd's journald");
         return;
     }
     let mut command = Command::new("unshare");
+    command.args(crate::NAMESPACE_OF_ROOT.iter().filter(|_| !nix::unistd::geteuid().is_root()));
     // With a process namespace, too: whatever happens, nothing outlives it.
     command
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", SCRIPT, "sh"])

@@ -49,6 +49,9 @@ mod wire;
 
 use waga_tests::agent::{Agent, Program};
 
+/// What makes `unshare` work for an ordinary user.
+const NAMESPACE_OF_ROOT: [&str; 2] = ["--user", "--map-root-user"];
+
 /// The program under test.
 fn program() -> Program {
     Program::under_test(env!("CARGO_BIN_EXE_agent-under-test"))

@@ -14,7 +14,7 @@ use crate::{image, in_guest, only_waga, step};
 /// Debian's, whose hash busybox's `mkpasswd` then finds again on its own.
 const CHPASSWD: &str = "/usr/sbin/chpasswd";
 /// Where PAM looks in Debian 12, and in 13. On a whole system both are the same place, in these guests they are not.
-const PAM: [&str; 2] =
+pub(crate) const PAM: [&str; 2] =
     ["/lib/x86_64-linux-gnu/security/pam_unix.so", "/usr/lib/x86_64-linux-gnu/security/pam_unix.so"];
 
 const PASSWD: &str = "\

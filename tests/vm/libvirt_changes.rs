@@ -7,6 +7,7 @@ use serde_json::json;
 use waga_tests::client::PATIENCE;
 use waga_tests::vm::{DOMAIN, Disk, Libvirt, await_until};
 
+use crate::accounts::PAM;
 use crate::libvirt::{answers, ask, under_libvirt};
 use crate::{image, step};
 
@@ -27,7 +28,8 @@ fn libvirt_changes_the_guest() -> Result<()> {
         .file("/etc/shadow", 0o600, SHADOW)
         .setup("mkdir -p /home/tester && chown tester:tester /home/tester")
         .program("chpasswd")
-        .program("/lib/x86_64-linux-gnu/security/pam_unix.so")
+        .program(PAM[0])
+        .program(PAM[1])
         .file("/etc/pam.d/chpasswd", 0o644, "password required pam_unix.so sha512\n");
     under_libvirt(&image, |libvirt| {
         step("domfstrim", || domfstrim(libvirt))?;

@@ -173,7 +173,11 @@ fn follow(heading: &str, guest: &Guest) -> Result<()> {
 
 /// Connects to the agent. A whole system takes an emulated machine its time to boot, much more where others work.
 fn connect(guest: &Guest) -> Result<Client> {
-    await_until("the agent", Duration::from_secs(600), || Ok(guest.connect().ok()))
+    await_until("the agent", Duration::from_secs(600), || {
+        // A machine that has ended boots no more.
+        guest.qmp("query-status", &json!({}))?;
+        Ok(guest.connect().ok())
+    })
 }
 
 /// Waits for an agent to serve the port, and returns what must be the same whoever it is.

@@ -91,19 +91,22 @@ pub(super) async fn shut_down(cx: &Context, system: System, mode: Mode) -> Resul
     let limit = system.limit;
     let plan = move || (programs(&system, mode), system.runs_systemd(), system.reboot);
     let (programs, runs_systemd, reboot) = cx.blocking(Work::Inspect, plan).await?;
-    let mut failure = None;
+    let (mut failure, mut was_asked) = (None, false);
     for (program, args) in programs {
         match run(cx, &program, &args, limit).await {
             Ok(()) => return Ok(()),
-            Err(next) => failure = Some(note(&program, next)),
+            Err(next) => {
+                was_asked |= matches!(next, Failure::Code(..) | Failure::Signal(..) | Failure::Late(..));
+                failure = Some(note(&program, next));
+            }
         }
     }
-    match failure {
-        // A systemd that refuses may be shutting down already: the kernel would cut its services short.
-        Some(refusal @ (Failure::Code(..) | Failure::Late(..))) if runs_systemd => {
-            return Err(refusal.of("shutdown"));
-        }
-        _ => {}
+    // A systemd that refuses may be shutting down already: the kernel would cut its services short.
+    if runs_systemd
+        && was_asked
+        && let Some(failure) = failure
+    {
+        return Err(failure.of("shutdown"));
     }
     tracing::warn!(?mode, "no program does it: the kernel is told itself");
     let synced = async { cx.blocking(Work::Mounts, rustix::fs::sync).await.is_ok() };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -170,6 +171,16 @@ fn a_systemd_that_refuses_has_the_last_word() {
     let log = "bin/systemctl --no-ask-password -i poweroff\n";
     let expected = pair("child process has failed to shutdown: exit status 1", log);
     assert_eq!(system.shut_down(Mode::PowerOff, unused), expected);
+    let system = system.program("bin/systemctl", "kill -9 $$");
+    let told = system.shut_down(Mode::PowerOff, unused).0;
+    assert_eq!(told, "child process has terminated abnormally", "what it could still say is not known");
+    // Nor does it lose that because another program cannot even be started.
+    let system = system.file("sbin/shutdown", "#!/nonexistent\n");
+    fs::set_permissions(system.0.path().join("sbin/shutdown"), PermissionsExt::from_mode(0o755)).unwrap();
+    let told = system.shut_down(Mode::PowerOff, unused).0;
+    let expected =
+        "child process has failed to shutdown: failed to exec '/sbin/shutdown': No such file or directory\n";
+    assert_eq!(told, expected);
 }
 
 #[test]

@@ -18,6 +18,8 @@ const REFUSED: &str = "unable to execute QEMU agent command '";
 const UNRESPONSIVE: &str = "Guest agent is not responding: ";
 /// What follows when there is nothing to wait for.
 const NOT_THERE: [&str; 3] = ["is not connected", "due to an error", "disappeared"];
+/// What libvirt says instead, from some version between 9 and 11 on, of an agent that is there and did not answer.
+const LATE: &str = "guest agent command timed out: ";
 
 /// A guest of libvirt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +161,7 @@ fn meaning(command: &str, said: &str, status: ExitStatus) -> Error {
     let text = format!("{command}: {}", lines.join("; "));
     match said.split_once(UNRESPONSIVE) {
         Some((_, why)) if !NOT_THERE.iter().any(|words| why.contains(words)) => Error::Timeout(text),
+        _ if said.contains(LATE) => Error::Timeout(text),
         _ => Error::Transport(text),
     }
 }
@@ -197,6 +200,11 @@ mod tests {
                 "error: Guest agent is not responding: Guest agent not available for now\n",
                 4,
                 "guest-x: Guest agent is not responding: Guest agent not available for now",
+            ),
+            (
+                "error: guest agent command timed out: guest agent didn't respond to command within '1' seconds\n",
+                4,
+                "guest-x: guest agent command timed out: guest agent didn't respond to command within '1' seconds",
             ),
             ("\n", 3, "guest-x: virsh failed without a word (exit status: 1)"),
         ] {

@@ -100,7 +100,7 @@ impl Guest {
             json!({"driver": "virtserialport", "id": "agent-port", "chardev": "agent", "name": AGENT_PORT});
         // QEMU takes its time to let go of the last one.
         await_until("the port's return", PATIENCE, || match self.qmp("device_add", &port) {
-            Err(error) if error.to_string().contains("is in use") => Ok(None),
+            Err(error) if error.to_string().contains("in use") => Ok(None),
             added => added.map(|_| Some(())),
         })
     }
