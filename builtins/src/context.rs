@@ -95,12 +95,16 @@ pub enum Work {
     Mounts,
     /// Letting filesystems give back what they do not use, which takes minutes.
     Trim,
-    /// Changing the system's own state: clock, processors, memory, sleep.
+    /// Changing the system's own state: clock, processors.
     Change,
+    /// Switching memory, which may take the kernel for ever.
+    Memory,
+    /// Ending the system, or putting it to sleep.
+    Power,
 }
 
 /// How many threads each kind of work may hold at once. They come when needed; that many only when that much hangs.
-const BOUNDS: [(Work, usize); 8] = [
+const BOUNDS: [(Work, usize); 10] = [
     (Work::Inspect, 16),
     (Work::Files, 64),
     (Work::Spawn, 32),
@@ -109,6 +113,8 @@ const BOUNDS: [(Work, usize); 8] = [
     (Work::Mounts, 16),
     (Work::Trim, 4),
     (Work::Change, 4),
+    (Work::Memory, 2),
+    (Work::Power, 4),
 ];
 
 /// How long a request waits for what other requests hold, a thread or an open file, before it is refused.

@@ -400,7 +400,6 @@ mod tests {
             state.is_empty() || state.contains(") Z ")
         };
         while !is_gone() {
-            assert!(begun.elapsed() < Duration::from_secs(100));
             std::thread::yield_now();
         }
     }

@@ -122,7 +122,7 @@ impl Command for GuestSetMemoryBlocks {
     /// What is in use is moved before a block is off, which may take long; the kernel switches one at a time.
     async fn run(cx: &Context, args: SetMemoryBlocks) -> Result<Vec<Switched>> {
         let switch_all = move || args.mem_blks.iter().map(|wanted| switch(Path::new(ROOT), wanted)).collect();
-        cx.blocking(Work::Change, switch_all).await
+        cx.blocking(Work::Memory, switch_all).await
     }
 }
 

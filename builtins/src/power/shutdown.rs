@@ -117,7 +117,7 @@ pub(super) async fn shut_down(cx: &Context, system: System, mode: Mode) -> Resul
     if !or(synced, late).await {
         tracing::warn!("not all is on the disks");
     }
-    let told = cx.blocking(Work::Change, move || reboot(mode)).await?;
+    let told = cx.blocking(Work::Power, move || reboot(mode)).await?;
     told.map_err(|error| match failure {
         Some(failure) => failure.of("shutdown"),
         None => Error::io("failed to shutdown", error),

@@ -130,7 +130,7 @@ pub(super) async fn suspend(cx: &Context, system: System, sleep: Sleep) -> Resul
             Err(refused) => failure = Some(note(&program, refused)),
         }
     }
-    let slept = cx.blocking(Work::Change, move || kernel.sleep(sleep)).await?;
+    let slept = cx.blocking(Work::Power, move || kernel.sleep(sleep)).await?;
     slept.unwrap_or_else(|| {
         let unsupported = "the requested suspend mode is not supported by the guest";
         Err(failure.map_or_else(|| Error::generic(unsupported), |failure| failure.of("suspend")))
