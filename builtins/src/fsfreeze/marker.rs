@@ -68,7 +68,15 @@ impl Marker {
 
     /// Before the first filesystem is frozen; the file, locked, to be kept until the last one is thawed. One that is there already is made
     /// new: its time is that of the freeze.
+    ///
+    /// # Errors
+    /// It cannot be written; or another agent that lives has filesystems frozen, and its state here.
     pub(super) fn set(&self) -> io::Result<File> {
+        if let Ok(another) = File::open(&self.frozen)
+            && flock(&another, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        {
+            return Err(io::Error::other("another agent has filesystems frozen"));
+        }
         self.unset()?;
         let mut file = create(&self.frozen)?;
         file.write_all(boot_id().unwrap_or_default().as_bytes())?;
@@ -136,6 +144,7 @@ mod tests {
         assert_eq!(metadata.permissions().mode(), 0o100_600);
         assert_eq!(fs::read(folder.path().join("other")).unwrap(), b"x");
         assert!(marker.found().is_none(), "its agent lives");
+        assert_eq!(marker.set().unwrap_err().to_string(), "another agent has filesystems frozen");
         drop(held);
         assert!(marker.found().is_some_and(|left| left.since.is_some() && left.marker.is_some()));
         marker.unset().unwrap();

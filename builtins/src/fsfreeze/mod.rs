@@ -9,6 +9,7 @@
 //! | `hook` | the operator's program |
 //! | `plan` | which filesystems, in which order |
 //! | `gate` | who of the agent itself may be writing |
+//! | `resume` | what an agent before left |
 //! | `marker` | what the agent's successor has to know |
 //! | `report` | what became of it all |
 
@@ -20,6 +21,7 @@ mod hook;
 mod marker;
 mod plan;
 mod report;
+mod resume;
 mod state;
 mod thawing;
 

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use smol::Timer;
 use smol::channel::Sender;
 
 use super::gate::{Gate, Writer};
 use super::hands::Hands;
-use super::marker::{Left, Marker};
+use super::marker::Marker;
 use super::report::{By, Report, Status};
 use super::{FreezeSettings, thawing};
 use crate::context::Agent;
@@ -186,61 +186,6 @@ impl Freeze {
         self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether an agent that kept its state in this folder left filesystems frozen. Whoever starts then must not write to a file
-    /// before [`Freeze::resume`] and a thaw: the write might wait for the thaw, and the thaw for it.
-    pub fn was_left(state_dir: &Path) -> bool {
-        Marker::new(state_dir).found().is_some()
-    }
-
-    /// Whether there is a marker in this folder, this agent's own included.
-    pub fn is_marked(state_dir: &Path) -> bool {
-        Marker::new(state_dir).path().symlink_metadata().is_ok()
-    }
-
-    /// Thaws what an agent that kept its state in this folder left frozen, for one that cannot start; whether there was anything.
-    /// `tells`: the next thaw is answered with an error.
-    pub fn rescue(state_dir: &Path, tells: bool, why: &str) -> bool {
-        let settings = FreezeSettings { tells_unasked: tells, ..FreezeSettings::default() };
-        let this = Self::new(state_dir, settings);
-        let Some(Left { marker, .. }) = this.marker.found() else { return false };
-        let mut inner = this.lock();
-        (inner.phase, inner.found, inner.marker) = (Phase::Frozen, true, marker);
-        drop(inner);
-        thawing::open_all(&this);
-        thawing::rescue(&this, why);
-        true
-    }
-
-    /// Goes on being frozen where an earlier agent, waga or qemu-ga, left it so.
-    ///
-    /// # Errors
-    /// The thread that thaws cannot be started.
-    pub fn resume(agent: &Arc<Agent>) -> std::io::Result<()> {
-        let this = &agent.freeze;
-        let mut inner = this.lock();
-        inner.notice = this.marker.notice().filter(|_| this.settings.tells_unasked);
-        let Some(Left { since, marker }) = this.marker.found() else { return Ok(()) };
-        inner.marker = marker;
-        inner.phase = Phase::Frozen;
-        inner.found = true;
-        inner.hook_owed = this.settings.hook.is_some();
-        inner.report = Report { status: Status::Frozen, ..Report::default() };
-        inner.in_memory = Some(InMemory::hold());
-        inner.run += 1;
-        let run = inner.run;
-        this.set_frozen(true);
-        drop(inner);
-        tracing::error!(
-            marker = %this.marker.path().display(),
-            "an agent before this one left filesystems frozen: they stay so until guest-fsfreeze-thaw"
-        );
-        Self::start_thawer(agent)?;
-        let passed = since.and_then(|since| SystemTime::now().duration_since(since).ok());
-        let left = this.settings.deadline.map(|limit| limit.saturating_sub(passed.unwrap_or_default()));
-        Self::arm(agent, run, left);
-        Ok(())
-    }
-
     /// Thaws by itself after `left`, unless that freeze is over by then.
     pub(super) fn arm(agent: &Arc<Agent>, run: u64, left: Option<Duration>) {
         let (Some(left), Some(limit)) = (left, agent.freeze.settings.deadline) else { return };
@@ -368,7 +313,8 @@ mod tests {
         };
         let (agent, _executor) = test_agent_of(&settings);
         let freeze = &agent.freeze;
-        freeze.marker.set().unwrap();
+        let marker = freeze.marker.set().unwrap();
+        freeze.lock().marker = Some(marker);
         freeze.lock().phase = Phase::Frozen;
         freeze.set_frozen(true);
         let thaw = || smol::block_on(Freeze::thaw(&agent, By::Deadline, "a test".to_owned()));

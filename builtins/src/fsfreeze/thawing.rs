@@ -74,7 +74,7 @@ pub(super) fn thaw(this: &Freeze, agent: &Agent, hands: &mut Hands, by: By, why:
     if by == By::Host || found {
         count += others();
     }
-    let notice = over(this, by, why, was_frozen);
+    let notice = over(this, by, why, was_frozen, found);
     let hook_owed = this.lock().hook_owed;
     let told = if hook_owed || (by == By::Host && notice.is_none()) {
         this.hook(agent, "thaw", was_frozen)
@@ -103,7 +103,7 @@ pub(super) fn rescue(this: &Freeze, why: &str) {
     }
     if sum.error.is_none() {
         others();
-        over(this, By::End, why, true);
+        over(this, By::End, why, true, true);
     }
 }
 
@@ -173,7 +173,9 @@ fn others() -> i64 {
 }
 
 /// All is thawed: the agent may write again, and says so. What this thaw is to be answered with, if it comes too late.
-fn over(this: &Freeze, by: By, why: &str, was_frozen: bool) -> Option<String> {
+///
+/// `found`: the marker was that of an agent before.
+fn over(this: &Freeze, by: By, why: &str, was_frozen: bool, found: bool) -> Option<String> {
     let mut inner = this.lock();
     inner.phase = Phase::Thawing;
     inner.cancelled = None;
@@ -184,7 +186,9 @@ fn over(this: &Freeze, by: By, why: &str, was_frozen: bool) -> Option<String> {
     let (in_memory, marker) = (inner.in_memory.take(), inner.marker.take());
     let told = inner.notice.take_if(|_| by == By::Host);
     drop(inner);
-    if let Err(error) = this.marker.unset() {
+    if (marker.is_some() || found)
+        && let Err(error) = this.marker.unset()
+    {
         tracing::error!(%error, "the marker of the freeze stays: remove it, or the next agent thinks that it is frozen");
     }
     // Locked until it is gone.

@@ -1,0 +1,70 @@
+//! What an agent does about filesystems that one before it left frozen.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::marker::{Left, Marker};
+use super::report::{Report, Status};
+use super::state::{Freeze, Phase};
+use super::{FreezeSettings, thawing};
+use crate::context::Agent;
+use crate::sys::freeze::InMemory;
+
+impl Freeze {
+    /// Whether an agent that kept its state in this folder left filesystems frozen. Whoever starts then must not write to a file
+    /// before [`Freeze::resume`] and a thaw: the write might wait for the thaw, and the thaw for it.
+    pub fn was_left(state_dir: &Path) -> bool {
+        Marker::new(state_dir).found().is_some()
+    }
+
+    /// Whether there is a marker in this folder, this agent's own included.
+    pub fn is_marked(state_dir: &Path) -> bool {
+        Marker::new(state_dir).path().symlink_metadata().is_ok()
+    }
+
+    /// Thaws what an agent that kept its state in this folder left frozen, for one that cannot start; whether there was anything.
+    /// `tells`: the next thaw is answered with an error.
+    pub fn rescue(state_dir: &Path, tells: bool, why: &str) -> bool {
+        let settings = FreezeSettings { tells_unasked: tells, ..FreezeSettings::default() };
+        let this = Self::new(state_dir, settings);
+        let Some(Left { marker, .. }) = this.marker.found() else { return false };
+        let mut inner = this.lock();
+        (inner.phase, inner.found, inner.marker) = (Phase::Frozen, true, marker);
+        drop(inner);
+        thawing::open_all(&this);
+        thawing::rescue(&this, why);
+        true
+    }
+
+    /// Goes on being frozen where an earlier agent, waga or qemu-ga, left it so.
+    ///
+    /// # Errors
+    /// The thread that thaws cannot be started.
+    pub fn resume(agent: &Arc<Agent>) -> io::Result<()> {
+        let this = &agent.freeze;
+        let mut inner = this.lock();
+        inner.notice = this.marker.notice().filter(|_| this.settings.tells_unasked);
+        let Some(Left { since, marker }) = this.marker.found() else { return Ok(()) };
+        inner.marker = marker;
+        inner.phase = Phase::Frozen;
+        inner.found = true;
+        inner.hook_owed = this.settings.hook.is_some();
+        inner.report = Report { status: Status::Frozen, ..Report::default() };
+        inner.in_memory = Some(InMemory::hold());
+        inner.run += 1;
+        let run = inner.run;
+        this.set_frozen(true);
+        drop(inner);
+        tracing::error!(
+            marker = %this.marker.path().display(),
+            "an agent before this one left filesystems frozen: they stay so until guest-fsfreeze-thaw"
+        );
+        Self::start_thawer(agent)?;
+        let passed = since.and_then(|since| SystemTime::now().duration_since(since).ok());
+        let left = this.settings.deadline.map(|limit| limit.saturating_sub(passed.unwrap_or_default()));
+        Self::arm(agent, run, left);
+        Ok(())
+    }
+}
