@@ -162,7 +162,7 @@ fn help() {
                   --vsock <CID:PORT>   a port of a virtual machine: two decimal numbers
                   --domain <NAME>      a guest of libvirt (name, id or UUID), by virsh
                   --connect <URI>      with --domain: the libvirt to ask
-                  --timeout <SECONDS>  the time for it all [default: 30; to freeze, trim: 600]
+                  --timeout <SECONDS>  time for it all [default: 30; freeze, trim: 600]
                   --pretty             print JSON on many lines, as on a terminal
                   --compact            print JSON on one line, as into a pipe
                   --json               without COMMAND: the list as JSON, as in a pipe

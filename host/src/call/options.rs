@@ -61,7 +61,7 @@ const TIME: Duration = Duration::from_secs(30);
 const LONG_TIME: Duration = Duration::from_secs(10 * 60);
 const LONG: [&str; 4] =
     ["guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw", "guest-fstrim"];
-const TIMEOUT: &str = "the time for it all [default: 30; to freeze, trim: 600]";
+const TIMEOUT: &str = "time for it all [default: 30; freeze, trim: 600]";
 
 /// A call, as the command line has it.
 #[derive(Debug)]
