@@ -197,10 +197,13 @@ fn what_is_left_after_a_clean_end_is_what_the_original_leaves() {
 fn the_log_goes_on_where_it_was() {
     each(|program| {
         let agent = program.agent();
+        // A line is written when its thread gets its turn.
         agent.client().run("guest-file-open", json!({"path": "/dev/null"})).unwrap();
+        agent.until("the first line", |agent| agent.log().contains("/dev/null"));
         let first = agent.log();
         let agent = agent.restart(Signal::SIGTERM);
         agent.client().run("guest-file-open", json!({"path": "/dev/zero"})).unwrap();
+        agent.until("the second line", |agent| agent.log().contains("/dev/zero"));
         let second = agent.log();
         assert!(
             second.len() > first.len() && second.contains("/dev/null") && second.contains("/dev/zero"),
