@@ -121,7 +121,10 @@ fn a_trim_that_hangs_keeps_nobody_waiting() -> Result<()> {
         step("nothing is frozen meanwhile", || {
             let (status, said) = guest.shell_status(&format!("{call} guest-fsfreeze-freeze"))?;
             let said = String::from_utf8_lossy(&said);
-            ensure!(status == 1 && said.contains("1 other command is still writing to a filesystem"), "{status}: {said}");
+            ensure!(
+                status == 1 && said.contains("1 other command is still writing to a filesystem"),
+                "{status}: {said}"
+            );
             let told = guest.shell(&format!("{call} guest-fsfreeze-status"))?;
             ensure!(told == "\"thawed\"", "{told}");
             Ok(())
