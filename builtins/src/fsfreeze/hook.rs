@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::report::{self, HookRun};
 use super::state::Freeze;
 use crate::context::Agent;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::helper::{Failure, Helper};
 
 impl Freeze {
@@ -19,7 +19,12 @@ impl Freeze {
         let mut helper = Helper::new(&hook, &[action], self.settings.hook_timeout);
         if action == "freeze" {
             let (stop, stopped) = smol::channel::bounded(1);
-            self.lock().stop_hook = Some(stop);
+            let mut inner = self.lock();
+            if inner.cancelled.is_some() {
+                return Err(Error::generic("the freeze ended before its hook began"));
+            }
+            inner.stop_hook = Some(stop);
+            drop(inner);
             helper = helper.until(stopped);
         }
         let ran = smol::block_on(helper.run(agent)).map_err(|failure| {

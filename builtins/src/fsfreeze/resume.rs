@@ -29,9 +29,10 @@ impl Freeze {
     pub fn rescue(state_dir: &Path, tells: bool, why: &str) -> bool {
         let settings = FreezeSettings { tells_unasked: tells, ..FreezeSettings::default() };
         let this = Self::new(state_dir, settings);
-        let Some(Left { marker, .. }) = this.marker.found() else { return false };
+        // Whoever may not read the marker may not thaw either.
+        let Some(Left { marker: Some(marker), .. }) = this.marker.found() else { return false };
         let mut inner = this.lock();
-        (inner.phase, inner.found, inner.marker) = (Phase::Frozen, true, marker);
+        (inner.phase, inner.found, inner.marker) = (Phase::Frozen, true, Some(marker));
         drop(inner);
         thawing::open_all(&this);
         thawing::rescue(&this, why);
@@ -66,5 +67,21 @@ impl Freeze {
         let left = this.settings.deadline.map(|limit| limit.saturating_sub(passed.unwrap_or_default()));
         Self::arm(agent, run, left);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_the_marker_does_not_say_that_it_thawed() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Freeze::rescue(folder.path(), true, "a test"));
+        // A link is not followed: as unreadable as a file of somebody else.
+        std::os::unix::fs::symlink("/nonexistent", folder.path().join("qga.state.isfrozen")).unwrap();
+        assert!(Freeze::was_left(folder.path()));
+        assert!(!Freeze::rescue(folder.path(), true, "a test"));
+        assert!(Freeze::is_marked(folder.path()));
     }
 }

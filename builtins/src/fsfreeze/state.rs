@@ -102,15 +102,16 @@ struct Request {
 }
 
 impl Inner {
-    /// Leaves a request to thaw; a freeze whose hook still runs does not wait for that.
+    /// Leaves a request to thaw. A freeze that is meant is cancelled at once, and its hook, if that runs, is not waited for.
     fn ask(&mut self, request: Request) {
-        self.requests.push_back(request);
-        if self.phase == Phase::Freezing
-            && let Some(stop) = self.stop_hook.take()
-        {
-            // It may have just ended.
-            let _ = stop.try_send(());
+        if self.phase == Phase::Freezing && request.run.is_none_or(|run| run == self.run) {
+            self.cancelled.get_or_insert(request.by);
+            if let Some(stop) = self.stop_hook.take() {
+                // It may have just ended.
+                let _ = stop.try_send(());
+            }
         }
+        self.requests.push_back(request);
     }
 
     /// Whether that freeze is not over.
@@ -299,7 +300,11 @@ mod tests {
         assert_eq!(smol::block_on(late).unwrap(), 0);
         let mut inner = freeze.lock();
         assert_eq!((inner.phase, inner.cancelled), (Phase::Freezing, None));
-        inner.phase = Phase::Thawed;
+        // One that is meant cancels it before anybody serves the request, so that no hook begins in between.
+        let (answer, _) = smol::channel::bounded(1);
+        inner.ask(Request { by: By::Host, run: None, why: "a test".to_owned(), answer });
+        assert_eq!(inner.cancelled, Some(By::Host));
+        (inner.phase, inner.requests) = (Phase::Thawed, VecDeque::new());
         freeze.notify();
     }
 

@@ -1,8 +1,8 @@
 //! The audit: one line of JSON for each request and for each message that is none, whatever became of it.
 //!
 //! It says who asked for what and how that ended, and nothing that others must not know: of arguments the names that the command has,
-//! values where the command says that they are safe, never the text of an error; of results only a handle or a pid that later requests name. Whoever takes the lines is not waited
-//! for; lines that were lost are counted in one of their own, `{"time": …, "lost": N}`.
+//! values where the command says that they are safe, never the text of an error; of results only a handle or a pid that later requests
+//! name. Whoever takes the lines is not waited for; lines that were lost are counted in one of their own, `{"time": …, "lost": N}`.
 
 mod arguments;
 
