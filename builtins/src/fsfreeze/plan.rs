@@ -87,6 +87,11 @@ impl Exclude {
     }
 }
 
+/// Whether it cannot be frozen, as the kernel would say too; but to open its folder is to ask its server, which may be dead.
+pub(super) fn is_fuse(mount: &Mount) -> bool {
+    mount.fs_type.as_bytes().starts_with(b"fuse")
+}
+
 /// Why one is not frozen, if that is known beforehand. `only`: the mount points that were asked for, if not all.
 pub(super) fn passed_over(mount: &Mount, only: Option<&[String]>, exclude: &Exclude) -> Option<&'static str> {
     let is_named = |list: &[String]| list.iter().any(|name| Path::new(name) == mount.mountpoint);
@@ -94,8 +99,7 @@ pub(super) fn passed_over(mount: &Mount, only: Option<&[String]>, exclude: &Excl
         Some("not asked for")
     } else if exclude.has(&mount.mountpoint) {
         Some("excluded by the configuration")
-    } else if mount.fs_type.as_bytes().starts_with(b"fuse") {
-        // The kernel would say so too, but to open its folder is to ask its server, which may be dead.
+    } else if is_fuse(mount) {
         Some("it cannot be frozen")
     } else {
         None

@@ -22,8 +22,8 @@ pub(super) fn open_all(this: &Freeze) {
         tracing::error!(reason = error.desc, "the mounted filesystems are not known");
         Vec::new()
     });
-    let known = mounts.into_iter().filter(|mount| !mount.fs_type.to_string_lossy().starts_with("fuse"));
-    for (mount, folder) in plan::open(known.collect()) {
+    let known = mounts.into_iter().filter(|mount| !plan::is_fuse(mount)).collect();
+    for (mount, folder) in plan::open(known) {
         match folder {
             Ok(folder) => {
                 let mut inner = this.lock();
@@ -164,7 +164,7 @@ fn is_thawed(error: &io::Error) -> bool {
 /// Thaws what is not ours; by now nothing of ours is frozen, and to look may take its time.
 fn others() -> i64 {
     let Ok(mut mounts) = plan::in_order(Path::new("/")) else { return 0 };
-    mounts.retain(|mount| !mount.fs_type.to_string_lossy().starts_with("fuse"));
+    mounts.retain(|mount| !plan::is_fuse(mount));
     // What lies on another can only be thawed after that.
     mounts.reverse();
     let thawed = |folder: io::Result<File>| folder.is_ok_and(|folder| exhaust(&folder).unwrap_or(false));
