@@ -12,6 +12,8 @@ pub mod cli;
 pub mod config;
 mod daemon;
 pub mod dispatch;
+#[cfg(feature = "extensions")]
+pub mod extension;
 mod log;
 mod nearest;
 pub mod policy;

@@ -7,6 +7,7 @@
 mod agent_toml;
 mod channel;
 mod dump;
+mod extension;
 mod freeze;
 mod key_file;
 mod log;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use channel::{Access, Channel, Endpoint, Method};
+pub use extension::{CallLimits, Extension, Extensions, Runtime};
 pub use freeze::Freeze;
 pub use log::{Audit, Log, Target};
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub pid_file: PathBuf,
     /// Freezing.
     pub freeze: Freeze,
+    /// Extensions.
+    pub extensions: Extensions,
     /// The files that were read, in order.
     pub files: Vec<PathBuf>,
     /// What is no fault and means nothing all the same.
@@ -251,6 +255,7 @@ impl Sources {
             daemonize: false,
             pid_file: "/var/run/qemu-ga.pid".into(),
             freeze: Freeze::default(),
+            extensions: Extensions::default(),
             files: self.files,
             doubts: conf.doubts,
         };

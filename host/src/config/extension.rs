@@ -1,0 +1,101 @@
+//! Extensions: which there are, what each is granted, and what bounds them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::Origin;
+
+/// `[extensions]` and every `[extension.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extensions {
+    /// How components are run.
+    pub runtime: Runtime,
+    /// Where what was compiled is kept.
+    pub cache: PathBuf,
+    /// Bytes of stack that a component may use.
+    pub stack: usize,
+    /// Bytes of memory that a compilation may take.
+    pub compile_memory: u64,
+    /// How long a compilation may take.
+    pub compile_time: Duration,
+    /// Most bytes of a module.
+    pub module_size: u64,
+    /// The extensions, in the order of the files.
+    pub list: Vec<Extension>,
+}
+
+impl Default for Extensions {
+    fn default() -> Self {
+        Self {
+            runtime: Runtime::Auto,
+            cache: "/var/lib/waga/cache".into(),
+            stack: 512 << 10,
+            compile_memory: 1 << 30,
+            compile_time: Duration::from_secs(60),
+            module_size: 32 << 20,
+            list: Vec::new(),
+        }
+    }
+}
+
+/// How components are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// As machine code where the system lets pages be made executable, else interpreted.
+    Auto,
+    /// As machine code.
+    Native,
+    /// Interpreted.
+    Pulley,
+}
+
+/// One `[extension.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extension {
+    /// Its name: `[a-z][a-z0-9-]*`.
+    pub name: Arc<str>,
+    /// Where its table stands.
+    pub origin: Origin,
+    /// The component's file.
+    pub module: PathBuf,
+    /// The commands that it adds, each with its place; `None`: every one that it has and nobody else does.
+    pub add: Option<Vec<(Arc<str>, Origin)>>,
+    /// What it reads of itself, as JSON.
+    pub config: String,
+    /// What bounds its calls.
+    pub limits: CallLimits,
+}
+
+/// What bounds the calls of one extension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallLimits {
+    /// CPU time of one call.
+    pub cpu: Duration,
+    /// Time of one call by the clock on the wall, waiting and start included.
+    pub time: Duration,
+    /// Bytes of all memories of one call together.
+    pub memory: u64,
+    /// Bytes of the arguments, and of the result.
+    pub message: u64,
+    /// Calls that the component may make to the agent in one call.
+    pub host_calls: u64,
+    /// Calls at the same time.
+    pub concurrency: usize,
+    /// Bytes that one call may write to the log, standard output and error included.
+    pub log: u64,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            cpu: Duration::from_millis(100),
+            time: Duration::from_secs(2),
+            memory: 32 << 20,
+            message: 4 << 20,
+            host_calls: 10_000,
+            concurrency: 4,
+            log: 64 << 10,
+        }
+    }
+}
