@@ -8,31 +8,42 @@ use super::text;
 
 /// What is wrong with an argument; the place is added by the innermost reader that knows it.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub struct Fault {
     kind: Kind,
     place: Option<String>,
 }
 
+/// The kinds of faults.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// A member is wanted that is not there.
     Missing,
+    /// A member is there that nobody knows.
     Unexpected,
+    /// Another JSON type is wanted: this one.
     WrongType(String),
-    NotUint64,
+    /// It has the right type, but not the right range: this one is wanted.
+    Expects(&'static str),
+    /// None of the words that are wanted.
     BadValue(String),
+    /// Something else; the text says all.
     Other(String),
 }
 
 impl Fault {
-    pub(super) fn new(kind: Kind) -> Self {
+    /// A fault whose place is not known yet.
+    pub fn new(kind: Kind) -> Self {
         Self { kind, place: None }
     }
 
-    pub(super) fn wrong_type(expected: &str) -> Self {
+    /// Another type is wanted.
+    pub fn wrong_type(expected: &str) -> Self {
         Self::new(Kind::WrongType(expected.to_owned()))
     }
 
-    pub(super) fn at(mut self, place: &Place<'_>) -> Self {
+    /// Adds the place, unless it is known already.
+    #[must_use]
+    pub fn at(mut self, place: &Place<'_>) -> Self {
         self.place.get_or_insert_with(|| text::shorten(&place.to_string()).to_owned());
         self
     }
@@ -47,7 +58,7 @@ impl fmt::Display for Fault {
             Kind::WrongType(expected) => {
                 write!(f, "Invalid parameter type for '{place}', expected: {expected}")
             }
-            Kind::NotUint64 => write!(f, "Parameter '{place}' expects uint64"),
+            Kind::Expects(range) => write!(f, "Parameter '{place}' expects {range}"),
             Kind::BadValue(value) => write!(f, "Parameter '{place}' does not accept value '{value}'"),
             Kind::Other(text) => f.write_str(text),
         }
@@ -75,9 +86,13 @@ impl de::Error for Fault {
 }
 
 /// Where in the arguments a value stands; a list on the stack, spelt only when something is wrong.
-pub(super) enum Place<'a> {
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// The arguments themselves.
     Root,
+    /// A member of an object.
     Member(&'a Place<'a>, &'a str),
+    /// An element of an array, counted from 0.
     Element(&'a Place<'a>, usize),
 }
 

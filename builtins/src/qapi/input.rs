@@ -110,7 +110,7 @@ impl<'de> de::Deserializer<'de> for Value<'de, '_> {
         });
         match value {
             Some(value) => visitor.visit_u64(value),
-            None => Err(Fault::new(Kind::NotUint64).at(self.place)),
+            None => Err(Fault::new(Kind::Expects("uint64")).at(self.place)),
         }
     }
 

@@ -10,5 +10,6 @@ pub mod output;
 mod text;
 
 pub use arguments::Arguments;
+pub use fault::{Fault, Kind, Place};
 pub use output::{respell, spell};
-pub use text::{members, shorten, unescape};
+pub use text::{contents, elements, members, shorten, unescape};

@@ -66,8 +66,22 @@ pub fn members(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// What a string says, borrowed where it stands there as such.
-pub(super) fn contents(quoted: &[u8]) -> Cow<'_, str> {
+/// The elements of the array that `text` is, in order.
+pub fn elements(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut at = 1;
+    std::iter::from_fn(move || {
+        if matches!(text.get(at), None | Some(b']')) {
+            return None;
+        }
+        let end = value_end(text, at);
+        let element = text.get(at..end)?;
+        at = end + 1;
+        Some(element)
+    })
+}
+
+/// What a string says (`quoted` with its quotes), borrowed where it stands there as such.
+pub fn contents(quoted: &[u8]) -> Cow<'_, str> {
     let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
     match std::str::from_utf8(inner) {
         Ok(plain) if memchr::memchr(b'\\', inner).is_none() => Cow::Borrowed(plain),
@@ -163,6 +177,23 @@ mod tests {
             let expected: Vec<_> =
                 expected.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
             assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn elements_come_in_order() {
+        for (text, expected) in [
+            ("[]", &[][..]),
+            ("[1]", &["1"]),
+            (r#"["a,]",[2,3],{}]"#, &[r#""a,]""#, "[2,3]", "{}"]),
+            ("", &[]),
+        ] {
+            let found: Vec<_> = elements(text.as_bytes()).collect();
+            assert_eq!(
+                found,
+                expected.iter().map(|element| element.as_bytes()).collect::<Vec<_>>(),
+                "{text}"
+            );
         }
     }
 

@@ -2,3 +2,4 @@
 
 pub mod description;
 pub mod shape;
+pub mod values;
