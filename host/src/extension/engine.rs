@@ -1,0 +1,106 @@
+//! The engine and the one thread that runs components: started by the first call of one, never before. The thread that serves channels
+//! runs none.
+//!
+//! Calls share the thread: each yields at every tick, so one that loops delays the others and nobody else. What a component awaits (a
+//! timer, a nested call) is driven by the daemon's reactor; this thread sleeps until it is woken.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use smol::{Executor, Task};
+use wasmtime::{Config, Engine as Wasmtime};
+
+use super::clock::{Clock, Until};
+
+/// The format of artifacts: whatever is compiled by another engine, or by one that was set up otherwise, is compiled anew.
+pub const ARTIFACTS: &str = "wasmtime-48.0.8-1";
+
+/// Stack of the agent's own code that runs beneath a component, in bytes.
+const HOST_STACK: usize = 512 << 10;
+
+/// What components run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Machine code of this processor.
+    Native,
+    /// Code of the Pulley interpreter.
+    Pulley,
+}
+
+impl Kind {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Pulley => "pulley",
+        }
+    }
+}
+
+/// How an engine is set up: for the daemon and for what compiles the same, or the one would not load what the other made.
+///
+/// # Errors
+/// This build of the engine cannot do it.
+pub fn config(kind: Kind, stack: usize) -> wasmtime::Result<Config> {
+    let mut config = Config::new();
+    config.wasm_component_model(true).concurrency_support(false);
+    config.epoch_interruption(true);
+    // No address space is held for what a memory might become: it is moved when it grows.
+    config.memory_reservation(0).memory_reservation_for_growth(1 << 20).memory_guard_size(64 << 10);
+    config.max_wasm_stack(stack).async_stack_size(stack + HOST_STACK);
+    config.wasm_memory64(false).wasm_relaxed_simd(false);
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(8)).generate_address_map(false);
+    if kind == Kind::Pulley {
+        config.target("pulley64")?;
+    }
+    Ok(config)
+}
+
+/// An engine that runs.
+#[derive(Debug)]
+pub struct Engine {
+    engine: Wasmtime,
+    kind: Kind,
+    executor: Arc<Executor<'static>>,
+    clock: Arc<Clock>,
+}
+
+impl Engine {
+    /// Starts the engine's threads.
+    ///
+    /// # Errors
+    /// There are no threads to be had.
+    pub fn start(engine: Wasmtime, kind: Kind) -> io::Result<Self> {
+        let executor: Arc<Executor<'static>> = Arc::default();
+        let run = executor.clone();
+        // Components have stacks of their own.
+        thread::Builder::new().name("extensions".into()).stack_size(1 << 20).spawn(move || {
+            smol::future::block_on(run.run(std::future::pending::<()>()));
+        })?;
+        let clock = Clock::start(&engine)?;
+        Ok(Self { engine, kind, executor, clock })
+    }
+
+    /// Wasmtime's part.
+    pub fn wasmtime(&self) -> &Wasmtime {
+        &self.engine
+    }
+
+    /// What components run as.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Counts time for a call that is to end at `deadline`.
+    pub(super) fn until(&self, deadline: Instant) -> Until {
+        self.clock.until(deadline)
+    }
+
+    /// Runs something on the thread of components; dropped, it ends there at its next yield. It must not panic.
+    pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Task<T> {
+        self.executor.spawn(work)
+    }
+}

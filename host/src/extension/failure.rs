@@ -1,0 +1,82 @@
+//! Why a call of a component did not end well, in words that name the limit to change.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::CallLimits;
+
+/// Why a call ended that was not the component's own word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It computed for too long.
+    Cpu,
+    /// It, or the waiting for it, lasted too long.
+    Time,
+    /// It wanted more memory, and ended when it got none.
+    Memory(String),
+    /// Arguments of so many bytes.
+    Arguments(usize),
+    /// A result that is larger than it may be.
+    Result,
+    /// What it passed in one call of the agent is larger than it may be.
+    Passed,
+    /// It called the agent too often.
+    HostCalls,
+    /// It recursed too deeply.
+    Stack,
+    /// It did what ends a component: the engine's word for that.
+    Trap(String),
+    /// It called for its own end.
+    Exit,
+    /// What it answered is no answer, for this reason.
+    Answer(&'static str),
+    /// The agent's own fault.
+    Agent(String),
+}
+
+impl Failure {
+    /// The text for the peer, without the extension's name.
+    pub fn text(&self, limits: &CallLimits) -> String {
+        let limit = |key: &str, value: &dyn fmt::Display| format!("(limits.{key} = \"{value}\")");
+        match self {
+            Self::Cpu => {
+                format!("used up the CPU time of a call {}", limit("cpu", &time(limits.cpu)))
+            }
+            Self::Time => format!("did not answer in time {}", limit("time", &time(limits.time))),
+            Self::Memory(trap) => {
+                format!("ended when it got no more memory {}: {trap}", limit("memory", &size(limits.memory)))
+            }
+            Self::Arguments(bytes) => format!(
+                "does not take arguments of {bytes} bytes {}",
+                limit("message", &size(limits.message))
+            ),
+            Self::Result => {
+                format!("answered more than a message may hold {}", limit("message", &size(limits.message)))
+            }
+            Self::Passed => format!(
+                "passed more to the agent than a message may hold {}",
+                limit("message", &size(limits.message))
+            ),
+            Self::HostCalls => {
+                format!("called the agent too often (limits.host-calls = {})", limits.host_calls)
+            }
+            Self::Stack => "recursed too deeply ([extensions] stack)".into(),
+            Self::Trap(trap) => format!("failed: {trap}"),
+            Self::Exit => "ended itself instead of answering".into(),
+            Self::Answer(reason) => format!("gave no valid answer: {reason}"),
+            Self::Agent(reason) => reason.clone(),
+        }
+    }
+}
+
+/// A time as a configuration spells it.
+fn time(time: Duration) -> impl fmt::Display {
+    humantime::format_duration(time)
+}
+
+/// A size as a configuration spells it.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let whole = units.into_iter().find(|(bits, _)| bytes > 0 && bytes % (1 << bits) == 0);
+    whole.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))
+}

@@ -1,0 +1,82 @@
+//! What components may import: the interfaces of `waga:extension` that are built, and our own subset of WASI 0.2. All of it is in one
+//! linker, for each function asks the call that it serves what is granted; what is not on the list is refused before anything is linked.
+
+mod clocks;
+mod own;
+mod random;
+mod shell;
+mod streams;
+
+use wasmtime::component::Linker;
+
+use super::call::Call;
+use super::names::is_interface;
+
+/// The version of WASI whose interfaces are linked; earlier ones of 0.2 are served by the same.
+const WASI: &str = "0.2.12";
+
+/// The interfaces of WASI that are linked.
+const LINKED: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+/// What an import is to the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Anyone may have it.
+    Free,
+    /// It is the agent's to give, by the key that is named, and nobody has been given it.
+    Ungranted(&'static str),
+    /// This agent has no such thing.
+    Unknown,
+}
+
+/// What an import is to the agent.
+pub(super) fn standing(import: &str) -> Standing {
+    let own = |interface: &str| is_interface(import, &format!("waga:extension/{interface}"), "1");
+    let wasi = |interface: &str| match import.split_once('@') {
+        Some((path, version)) => path == interface && version.starts_with("0.2."),
+        None => false,
+    };
+    if own("log") || own("config") || LINKED.iter().any(|interface| wasi(interface)) {
+        Standing::Free
+    } else if own("exec") {
+        Standing::Ungranted("exec")
+    } else if own("call") || import.starts_with("waga:guest/") {
+        Standing::Ungranted("commands")
+    } else {
+        Standing::Unknown
+    }
+}
+
+/// Links everything that there is.
+pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
+    wasmtime_wasi_io::add_to_linker_async(linker)?;
+    own::link(linker)?;
+    clocks::link(linker)?;
+    random::link(linker)?;
+    shell::link(linker)?;
+    streams::link(linker)
+}
+
+/// A name in the version that is linked.
+fn wasi(interface: &str) -> String {
+    format!("wasi:{interface}@{WASI}")
+}

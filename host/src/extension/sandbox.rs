@@ -1,0 +1,381 @@
+//! A component that is loaded, and the life of a call of it: arguments become values, a fresh store with its limits, the call, values
+//! become the reply, the store is dropped.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smol::future::or;
+use waga_builtins::qapi::{Arguments, respell};
+use waga_builtins::{Error, ErrorClass};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
+use wasmtime::{Store, Trap};
+
+use super::call::{Call, Ended, Grant, at_tick};
+use super::description::{Description, Fault, Kind, Signature};
+use super::engine::Engine;
+use super::failure::Failure;
+use super::meter::{Meter, Metered};
+use super::shape::Shape;
+use super::values::{self, Budget, TooLarge};
+use super::{imports, reflect};
+
+/// How much more memory a message may take as values than as bytes.
+const AS_VALUES: u64 = 10;
+
+/// Levels of brackets that a handler's answer may have.
+const DEEPEST: usize = 32;
+
+/// What the engine says when more is passed than the fuel for it lets pass.
+const TOO_MUCH: &str = "too much data is being copied between the host and the guest";
+
+/// A component that can be called.
+pub struct Sandbox {
+    pre: InstancePre<Call>,
+    commands: HashMap<String, Entry>,
+    handler: Option<Handler>,
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("commands", &self.commands.keys()).finish_non_exhaustive()
+    }
+}
+
+/// How one command is called.
+enum Entry {
+    Typed(ComponentExportIndex, Signature),
+    Handler,
+}
+
+/// The functions of `waga:extension/handler`.
+struct Handler {
+    commands: ComponentExportIndex,
+    handle: ComponentExportIndex,
+}
+
+/// A component's own word.
+#[derive(Debug)]
+pub enum Answer {
+    /// What it returned, spelt for the reply.
+    Returned(Vec<u8>),
+    /// Its error; or that of the arguments, which it has not seen.
+    Failed(Error),
+}
+
+/// How a call went.
+#[derive(Debug)]
+pub struct Ending {
+    /// What came of it.
+    pub result: Result<Answer, Failure>,
+    /// CPU time of the component.
+    pub cpu: Duration,
+}
+
+impl Sandbox {
+    /// Links a component to all that there is. What it may have of that was decided before, by its imports.
+    ///
+    /// # Errors
+    /// It imports what is not there, or is not what its description says.
+    pub fn new(component: &Component, description: &Description) -> Result<Self, String> {
+        let mut linker = Linker::new(component.engine());
+        imports::link(&mut linker).map_err(|error| format!("cannot be linked: {}", error.root_cause()))?;
+        let pre = linker.instantiate_pre(component);
+        let pre = pre.map_err(|error| format!("cannot be linked: {}", error.root_cause()))?;
+        let is = reflect::describe(component);
+        let mut commands = HashMap::new();
+        for command in &description.commands {
+            let entry = match &command.kind {
+                Kind::Refused(_) => continue,
+                Kind::Handler => Entry::Handler,
+                Kind::Typed(signature) => {
+                    let same =
+                        is.commands.iter().any(|it| it.name == command.name && it.kind == command.kind);
+                    let index = index(component, &signature.interface, &command.name);
+                    let index = index.filter(|_| same).ok_or("is not what its description says")?;
+                    Entry::Typed(index, signature.clone())
+                }
+            };
+            commands.insert(command.name.clone(), entry);
+        }
+        let handler = reflect::handler(component).map(|interface| {
+            let function = |name| index(component, &interface, name);
+            let missing = "its waga:extension/handler is not that of version 1.0.0";
+            Ok::<_, String>(Handler {
+                commands: function("commands").ok_or(missing)?,
+                handle: function("handle").ok_or(missing)?,
+            })
+        });
+        Ok(Self { pre, commands, handler: handler.transpose()? })
+    }
+
+    /// The names of the commands that its handler has; `None` without one.
+    ///
+    /// # Errors
+    /// It did not answer, or with an error.
+    pub async fn named(
+        self: Arc<Self>,
+        engine: &Engine,
+        grant: Grant,
+    ) -> Option<Result<Vec<String>, String>> {
+        let function = self.handler.as_ref()?.commands;
+        let limits = grant.limits.clone();
+        let ending = self.run(engine, grant, function, Vec::new()).await;
+        let names = |list: Vec<Val>| {
+            let name = |value| match value {
+                Val::String(name) => Some(name),
+                _ => None,
+            };
+            list.into_iter().map(name).collect::<Option<Vec<_>>>()
+        };
+        let answer = match ending.result {
+            Ok(Some(Val::Result(Ok(Some(list))))) => match *list {
+                Val::List(list) => names(list).ok_or("has a handler with other types".to_owned()),
+                _ => Err("has a handler with other types".to_owned()),
+            },
+            Ok(Some(Val::Result(Err(Some(error))))) => match *error {
+                Val::String(text) => Err(format!("does not name its commands: {text}")),
+                _ => Err("has a handler with other types".to_owned()),
+            },
+            Ok(_) => Err("has a handler with other types".to_owned()),
+            Err(failure) => Err(format!("does not name its commands: it {}", failure.text(&limits))),
+        };
+        Some(answer)
+    }
+
+    /// Calls a command on the engine's thread. Dropped, the call ends.
+    pub async fn call(
+        self: Arc<Self>,
+        engine: &Arc<Engine>,
+        grant: Grant,
+        command: &str,
+        arguments: Arguments,
+        deadline: Instant,
+    ) -> Ending {
+        let meter = Arc::new(Meter::default());
+        let (name, running, counted) = (command.to_owned(), engine.clone(), meter.clone());
+        let until = engine.until(deadline);
+        let call = async move {
+            let late = async {
+                until.await;
+                Err(Failure::Time)
+            };
+            or(self.answer(grant, &name, arguments, counted), late).await
+        };
+        let fenced = std::panic::AssertUnwindSafe(call);
+        let task = running.spawn(smol::future::FutureExt::catch_unwind(fenced));
+        let result = task.await.unwrap_or_else(|_| {
+            Err(Failure::Agent("could not be called, by a fault of the agent; its log says more".into()))
+        });
+        Ending { result, cpu: meter.spent() }
+    }
+
+    /// The whole of a call, on the engine's thread.
+    async fn answer(
+        &self,
+        grant: Grant,
+        command: &str,
+        arguments: Arguments,
+        meter: Arc<Meter>,
+    ) -> Result<Answer, Failure> {
+        let limits = grant.limits.clone();
+        let most = usize::try_from(limits.message).unwrap_or(usize::MAX);
+        let entry = self.commands.get(command).ok_or(Failure::Answer("it has no such command"))?;
+        let (function, params) = match (entry, &self.handler) {
+            (Entry::Typed(function, signature), _) => {
+                let budget = usize::try_from(limits.message * AS_VALUES).unwrap_or(usize::MAX);
+                match values::arguments(arguments.text(), &signature.params, &mut Budget::new(budget)) {
+                    Ok(params) => (*function, params),
+                    Err(fault) => return Ok(Answer::Failed(Error::generic(fault.to_string()))),
+                }
+            }
+            (Entry::Handler, Some(handler)) => {
+                let text = String::from_utf8_lossy(arguments.text()).into_owned();
+                (handler.handle, vec![Val::String(command.to_owned()), Val::String(text)])
+            }
+            (Entry::Handler, None) => return Err(Failure::Answer("it has no handler")),
+        };
+        drop(arguments);
+        let value = self.execute(grant, function, params, meter).await?;
+        match entry {
+            Entry::Typed(_, signature) => typed(value, signature, most),
+            Entry::Handler => handled(value, most),
+        }
+    }
+
+    /// Runs a function on the engine's thread, within its time.
+    async fn run(
+        self: Arc<Self>,
+        engine: &Engine,
+        grant: Grant,
+        function: ComponentExportIndex,
+        params: Vec<Val>,
+    ) -> Ran {
+        let until = engine.until(Instant::now() + grant.limits.time);
+        let late = async {
+            until.await;
+            Err(Failure::Time)
+        };
+        let this = self;
+        let call = async move { or(this.execute(grant, function, params, Arc::default()), late).await };
+        Ran { result: engine.spawn(call).await }
+    }
+
+    /// A fresh store, the call, and its end; what it returned.
+    async fn execute(
+        &self,
+        grant: Grant,
+        function: ComponentExportIndex,
+        params: Vec<Val>,
+        meter: Arc<Meter>,
+    ) -> Result<Option<Val>, Failure> {
+        let limits = grant.limits.clone();
+        let mut store = Store::new(self.pre.engine(), Call::new(grant));
+        store.limiter(|call| call);
+        store.set_hostcall_fuel(usize::try_from(limits.message * AS_VALUES).unwrap_or(usize::MAX));
+        store.set_epoch_deadline(1);
+        let (ticked, bound) = (meter.clone(), limits.clone());
+        store.epoch_deadline_callback(move |_| Ok(at_tick(&ticked, &bound)));
+        let run = async {
+            let instance = self.pre.instantiate_async(&mut store).await?;
+            let function = instance
+                .get_func(&mut store, function)
+                .ok_or_else(|| wasmtime::Error::msg("has no such function"))?;
+            let mut results = vec![Val::Bool(false); function.ty(&store).results().len()];
+            function.call_async(&mut store, &params, &mut results).await?;
+            Ok(results.pop())
+        };
+        let ran = Metered::new(run, meter, limits.cpu).await;
+        store.data().journal().end();
+        match ran {
+            None => Err(Failure::Cpu),
+            Some(result) => result.map_err(|error: wasmtime::Error| failure(&error, store.data())),
+        }
+    }
+}
+
+/// What a function returned.
+struct Ran {
+    result: Result<Option<Val>, Failure>,
+}
+
+fn index(component: &Component, interface: &str, function: &str) -> Option<ComponentExportIndex> {
+    let interface = component.get_export_index(None, interface)?;
+    component.get_export_index(Some(&interface), function)
+}
+
+/// The answer of a function of its own.
+fn typed(value: Option<Val>, signature: &Signature, most: usize) -> Result<Answer, Failure> {
+    let value = match (value, signature.error) {
+        (value, None) => value,
+        (Some(Val::Result(Ok(value))), Some(_)) => value.map(|value| *value),
+        (Some(Val::Result(Err(value))), Some(kind)) => {
+            return Ok(Answer::Failed(error(value.map(|value| *value), kind, most)));
+        }
+        _ => return Err(Failure::Answer("it is not of its type")),
+    };
+    let mut text = Vec::new();
+    match (value, &signature.result) {
+        (None, None) | (Some(Val::Option(None)), Some(Shape::Option(_))) => text.extend_from_slice(b"{}"),
+        (Some(value), Some(shape)) => {
+            values::write(&mut text, &value, shape, most).map_err(|fault| match fault {
+                TooLarge::Bytes => Failure::Result,
+                TooLarge::NotFinite => Failure::Answer("a number in it is infinite or none"),
+                TooLarge::Shape => Failure::Answer("it is not of its type"),
+            })?
+        }
+        _ => return Err(Failure::Answer("it is not of its type")),
+    }
+    Ok(Answer::Returned(text))
+}
+
+/// The answer of a handler: JSON text that nobody has looked at yet.
+fn handled(value: Option<Val>, most: usize) -> Result<Answer, Failure> {
+    let text = match value {
+        Some(Val::Result(Ok(Some(text)))) => text,
+        Some(Val::Result(Err(value))) => {
+            return Ok(Answer::Failed(error(value.map(|value| *value), Fault::Error, most)));
+        }
+        _ => return Err(Failure::Answer("it is not of its type")),
+    };
+    let Val::String(text) = *text else { return Err(Failure::Answer("it is not of its type")) };
+    if text.len() > most {
+        return Err(Failure::Result);
+    }
+    if serde_json::from_str::<&serde_json::value::RawValue>(&text).is_err() {
+        return Err(Failure::Answer("it is not JSON"));
+    }
+    if depth(text.as_bytes()) > DEEPEST {
+        return Err(Failure::Answer("it is nested too deeply"));
+    }
+    let mut spelt = Vec::with_capacity(text.len());
+    respell(text.as_bytes(), &mut spelt);
+    Ok(Answer::Returned(spelt))
+}
+
+/// Levels of brackets in JSON text.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !quoted => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// A component's error as the peer reads it.
+fn error(value: Option<Val>, kind: Fault, most: usize) -> Error {
+    let cut = |text: String| text[..text.floor_char_boundary(most)].to_owned();
+    match (value, kind) {
+        (Some(Val::String(desc)), Fault::Text) => Error::generic(cut(desc)),
+        (Some(Val::Record(fields)), Fault::Error) => {
+            let mut error = Error::generic("the command failed");
+            for (name, value) in fields {
+                match (name.as_str(), value) {
+                    ("class", Val::String(class)) if class == ErrorClass::CommandNotFound.as_str() => {
+                        error.class = ErrorClass::CommandNotFound;
+                    }
+                    ("desc", Val::String(desc)) => error.desc = cut(desc),
+                    _ => {}
+                }
+            }
+            error
+        }
+        _ => Error::generic("the command failed"),
+    }
+}
+
+/// What the engine's error means.
+fn failure(error: &wasmtime::Error, call: &Call) -> Failure {
+    if let Some(ended) = error.downcast_ref::<Ended>() {
+        return match ended {
+            Ended::HostCalls => Failure::HostCalls,
+            Ended::Exit => Failure::Exit,
+        };
+    }
+    if call.exceeded {
+        return Failure::HostCalls;
+    }
+    let text = || {
+        let text = error.root_cause().to_string();
+        text.strip_prefix("wasm trap: ").map(str::to_owned).unwrap_or(text)
+    };
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => Failure::Cpu,
+        Some(Trap::StackOverflow) => Failure::Stack,
+        _ if call.denied => Failure::Memory(text()),
+        Some(_) => Failure::Trap(text()),
+        None if error.root_cause().to_string().contains(TOO_MUCH) => Failure::Passed,
+        None => Failure::Trap(text()),
+    }
+}
