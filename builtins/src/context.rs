@@ -10,6 +10,7 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Executor, Timer};
 
 use crate::error::{Error, Result};
+use crate::extensions::ExtensionInfo;
 use crate::fsfreeze::{Freeze, FreezeSettings};
 use crate::limits::Limits;
 use crate::{exec, file, ssh, storage};
@@ -60,6 +61,11 @@ pub struct CommandInfo {
 pub trait Catalogue: Send + Sync {
     /// Every command, in the order of `guest-info`, as seen by this caller while filesystems are frozen or not.
     fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo>;
+
+    /// Every extension, in the order of the configuration.
+    fn extensions(&self) -> Vec<ExtensionInfo> {
+        Vec::new()
+    }
 }
 
 /// What the commands are told of the configuration.
@@ -203,6 +209,11 @@ impl Context {
     /// What the agent can do now, as `guest-info` lists it.
     pub fn commands(&self) -> Vec<CommandInfo> {
         self.agent.catalogue.commands(&self.caller, self.agent.freeze.is_frozen())
+    }
+
+    /// Every extension, as `waga-get-extensions` tells it.
+    pub fn extensions(&self) -> Vec<ExtensionInfo> {
+        self.agent.catalogue.extensions()
     }
 
     /// Runs work that can block on a thread for such work, at most so many of its kind at once.

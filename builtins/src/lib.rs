@@ -8,6 +8,7 @@ mod context;
 mod cpu;
 mod error;
 pub mod exec;
+mod extensions;
 pub mod file;
 pub mod fsfreeze;
 mod helper;
@@ -28,6 +29,7 @@ pub use agent::QEMU_VERSION;
 pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply, WhileFrozen};
 pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Owner, Settings, Work};
 pub use error::{Error, ErrorClass, Result, os_text};
+pub use extensions::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
 pub use limits::Limits;
 pub use sys::{allocator, code::release_code, fork::fork, listen_fds};
 
@@ -46,6 +48,7 @@ pub const FAMILIES: &[&[Builtin]] = &[
     os::COMMANDS,
     users::COMMANDS,
     ssh::COMMANDS,
+    extensions::COMMANDS,
 ];
 
 #[cfg(test)]
@@ -71,12 +74,19 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_while_frozen_is_qemu_gas_list_and_the_report() {
+    fn what_runs_while_frozen_is_qemu_gas_list_and_what_reads_memory() {
         let those = |which| {
             let names = all().filter(move |builtin| builtin.while_frozen == which);
             names.map(|builtin| builtin.name).collect::<Vec<_>>()
         };
-        let on = ["guest-sync-delimited", "guest-sync", "guest-ping", "guest-info", "waga-get-freeze-report"];
+        let on = [
+            "guest-sync-delimited",
+            "guest-sync",
+            "guest-ping",
+            "guest-info",
+            "waga-get-freeze-report",
+            "waga-get-extensions",
+        ];
         assert_eq!(those(WhileFrozen::On), on);
         assert_eq!(those(WhileFrozen::Always), ["guest-fsfreeze-status", "guest-fsfreeze-thaw"]);
     }

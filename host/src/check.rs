@@ -47,7 +47,7 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(config: &'a Config) -> Self {
-        let registry = Registry::builtins();
+        let registry = Registry::of_config(config);
         let policy = &config.policy;
         let mut names: Vec<_> = policy.channels().map(|name| name.to_string()).collect();
         names.sort_unstable();

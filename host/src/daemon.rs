@@ -104,9 +104,10 @@ fn serve(
         [] => config.channels.iter().map(|channel| channel.name.clone()).collect(),
         passed => passed.iter().map(|passed| passed.name.clone()).collect(),
     };
-    reload::warn(&policy, &config, &served);
+    let registry = Registry::of_config(&config);
+    reload::warn(&policy, &config, &registry, &served);
     let audit = config.audit.as_ref().map(|audit| Audit::start(audit, config.daemonize)).transpose()?;
-    let dispatcher = Dispatcher::new(Registry::of_agent(config.name), policy, &settings, &executor);
+    let dispatcher = Dispatcher::new(registry, policy, &settings, &executor);
     let dispatcher = dispatcher.audited(audit);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
@@ -117,6 +118,15 @@ fn serve(
     if agent.freeze.is_frozen() && passed.is_empty() && !channel::can_be_made(&config.channels) {
         let why = "a channel could not be opened otherwise";
         smol::block_on(executor.run(Freeze::end(agent, why)));
+    }
+    #[cfg(feature = "extensions")]
+    if let Some(extensions) = dispatcher.extensions() {
+        let (renewed, name) = (Arc::downgrade(&dispatcher), config.name);
+        extensions.start(agent, move || {
+            if let Some(dispatcher) = renewed.upgrade() {
+                dispatcher.renew(name);
+            }
+        });
     }
     let house = House {
         dispatcher: dispatcher.clone(),

@@ -8,7 +8,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use smol::Executor;
 use smol::future::FutureExt;
-use waga_builtins::{Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, Settings};
+use waga_builtins::{
+    Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, ExtensionInfo, Settings,
+};
 
 use crate::audit::{Audit, By, Line, Outcome};
 use crate::policy::{Policy, Reason};
@@ -52,11 +54,16 @@ impl Catalogue for Listing {
     fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo> {
         let current = self.0.get();
         let info = |slot: &crate::registry::Slot| CommandInfo {
-            enabled: current.policy.verdict(slot, caller, frozen).is_allowed(),
+            enabled: current.policy.verdict(slot, caller, frozen).is_allowed()
+                && slot.unavailable().is_none(),
             name: slot.name.clone(),
             success_response: slot.flags.replies,
         };
         current.registry.slots().iter().rev().map(info).collect()
+    }
+
+    fn extensions(&self) -> Vec<ExtensionInfo> {
+        self.0.get().registry.extensions()
     }
 }
 
@@ -87,6 +94,27 @@ impl Dispatcher {
         self.current.set(Commands { registry, policy });
     }
 
+    /// The commands that there are.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.current.get().registry.clone()
+    }
+
+    /// What runs the extensions, if there are any.
+    #[cfg(feature = "extensions")]
+    pub fn extensions(&self) -> Option<Arc<crate::extension::Extensions>> {
+        self.current.get().registry.set().cloned()
+    }
+
+    /// Asks the extensions again what they provide: for requests that begin from here on.
+    #[cfg(feature = "extensions")]
+    pub fn renew(&self, name: crate::cli::Name) {
+        let current = self.current.get();
+        if let Some(extensions) = current.registry.set() {
+            let registry = Arc::new(Registry::of_agent(name).extended(extensions));
+            self.current.set(Commands { registry, policy: current.policy.clone() });
+        }
+    }
+
     /// Whether the policy in force has rules of their own for channels of this name.
     pub fn has_rules_for(&self, channel: &str) -> bool {
         self.current.get().policy.channel(channel).is_some()
@@ -101,7 +129,10 @@ impl Dispatcher {
     pub async fn serve(&self, caller: &Caller, request: Request) -> Option<Response> {
         let mut line = Line::begin(self.audit.as_ref(), caller);
         let Request { id, command, arguments } = request;
-        let current = self.current.get();
+        let mut current = self.current.get();
+        if current.registry.find(&command).is_none() && current.registry.settle(&command).await {
+            current = self.current.get();
+        }
         let slot = current.registry.find(&command);
         let arguments = line.describe(&command, slot, arguments).await;
         // An unknown command is told before a disabled one, as qemu-ga does.

@@ -83,7 +83,8 @@ async fn replace(
     for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
         tracing::error!(table, "changed, which takes a restart");
     }
-    warn(&config.policy, &config, served);
+    let registry = dispatcher.registry();
+    warn(&config.policy, &config, &registry, served);
     dispatcher.set_policy(config.policy);
     tracing::info!(target: log::LIFE, "reloaded");
     waga_builtins::release_code();
@@ -109,9 +110,9 @@ fn lost<'a>(
 }
 
 /// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
-pub(crate) fn warn(policy: &Policy, config: &Config, served: &[Arc<str>]) {
+pub(crate) fn warn(policy: &Policy, config: &Config, registry: &Registry, served: &[Arc<str>]) {
     let is_served = |name: &str| served.iter().any(|it| **it == *name);
-    let warnings = check::warnings(policy, &Registry::of_agent(config.name), is_served);
+    let warnings = check::warnings(policy, registry, is_served);
     for warning in config.doubts.iter().chain(&warnings) {
         match config.name {
             Name::Waga => tracing::error!("{warning}"),

@@ -1,8 +1,11 @@
 //! What of a request's arguments may be written down.
 
+use std::borrow::Cow;
+
 use waga_builtins::qapi::{members, respell, unescape};
 
 use super::json;
+use crate::registry::ArgumentNames;
 
 /// Most bytes of a value.
 const VALUE: usize = 256;
@@ -13,32 +16,32 @@ const KEY: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Described {
     /// Those that the command has, as they came.
-    names: Vec<&'static str>,
+    names: Vec<Cow<'static, str>>,
     /// The others, of which nothing is told.
     unexpected: usize,
     /// Safe values, spelt.
-    values: Vec<(&'static str, String)>,
+    values: Vec<(Cow<'static, str>, String)>,
     /// Names of values that stand there in part or not at all, being large or not plain.
-    cut: Vec<&'static str>,
+    cut: Vec<Cow<'static, str>>,
 }
 
 impl Described {
     /// Looks through the top level of checked `text`: `known` are the command's arguments, `safe` those with harmless values.
-    pub(super) fn new(text: &[u8], known: &'static [&'static str], safe: &'static [&'static str]) -> Self {
+    pub(super) fn new(text: &[u8], known: &ArgumentNames, safe: &'static [&'static str]) -> Self {
         let mut described = Self::default();
         for (key, value) in members(text) {
             let key = if key.len() <= KEY { unescape(key) } else { String::new() };
-            let Some(&name) = known.iter().find(|name| **name == key) else {
+            let Some(name) = known.find(&key) else {
                 described.unexpected += 1;
                 continue;
             };
-            described.names.push(name);
-            if !safe.contains(&name) {
+            described.names.push(name.clone());
+            if !safe.contains(&&*name) {
                 continue;
             }
             let (spelt, is_whole) = spelt(value);
             if let Some(spelt) = spelt {
-                described.values.push((name, spelt));
+                described.values.push((name.clone(), spelt));
             }
             if !is_whole {
                 described.cut.push(name);
@@ -58,7 +61,7 @@ impl Described {
             &self.cut
         } else {
             let cut = self.cut.iter().filter(|name| !self.values.iter().any(|(told, _)| told == *name));
-            all = self.values.iter().map(|(name, _)| name).chain(cut).copied().collect();
+            all = self.values.iter().map(|(name, _)| name).chain(cut).cloned().collect();
             &all
         };
         if !cut.is_empty() {
@@ -95,7 +98,11 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        let described = Described::new(text.as_bytes(), &["path", "mode", "buf-b64"], &["path", "mode"]);
+        let described = Described::new(
+            text.as_bytes(),
+            &ArgumentNames::Fixed(&["path", "mode", "buf-b64"]),
+            &["path", "mode"],
+        );
         let mut line = String::new();
         described.add(true, &mut |name, value| line += &format!("{name}={value} "));
         assert_eq!(line.trim_end(), expected, "{text}");

@@ -158,12 +158,12 @@ impl<'a> Line<'a> {
         let (known, safe) = slot.map(|slot| (slot.arguments(), slot.audited())).unwrap_or_default();
         let (arguments, described) = if arguments.text().len() > LARGE {
             let look = move || {
-                let described = Described::new(arguments.text(), known, safe);
+                let described = Described::new(arguments.text(), &known, safe);
                 (arguments, described)
             };
             smol::unblock(look).await
         } else {
-            let described = Described::new(arguments.text(), known, safe);
+            let described = Described::new(arguments.text(), &known, safe);
             (arguments, described)
         };
         open.described = Some(described);

@@ -3,28 +3,25 @@
 
 use std::sync::Arc;
 
+use wasmtime::component::{ComponentType, Lift};
+
 /// A line of standard output or error is cut after so many bytes.
 const LINE: usize = 4 << 10;
 
-/// How much something matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much something matters; as `waga:extension/log` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "most of them are made by the engine alone, out of what a component passes")]
 pub(super) enum Level {
+    #[component(name = "error")]
     Error,
+    #[component(name = "warning")]
     Warning,
+    #[component(name = "info")]
     Info,
+    #[component(name = "debug")]
     Debug,
-}
-
-impl Level {
-    /// By its name in `waga:extension/log`.
-    pub(super) fn of(name: &str) -> Self {
-        match name {
-            "error" => Self::Error,
-            "warning" => Self::Warning,
-            "debug" => Self::Debug,
-            _ => Self::Info,
-        }
-    }
 }
 
 /// Where the words of one call go.

@@ -1,17 +1,27 @@
 //! Extensions: WebAssembly components that add commands, each in a sandbox that holds only what the operator granted.
 
+mod artifact;
 mod call;
 mod clock;
 pub mod description;
 pub mod engine;
 pub mod failure;
+mod grants;
+mod handle;
+mod health;
 mod imports;
 mod log;
 mod meter;
 mod names;
 pub mod reflect;
 pub mod sandbox;
+mod set;
 pub mod shape;
+mod source;
+mod unit;
 pub mod values;
 
 pub use call::Grant;
+pub use handle::Handle;
+pub use imports::{Standing, standing};
+pub use set::Extensions;

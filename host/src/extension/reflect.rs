@@ -5,8 +5,9 @@ use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 
 use super::description::{Command, Description, FORMAT, Fault, Kind, Signature};
-use super::names::{is_command, is_interface};
+use super::names::is_interface;
 use super::shape::Shape;
+use crate::config::command_name::is_command;
 
 /// How deep types may be nested, as what is read and written is.
 const DEEPEST: usize = 32;

@@ -13,16 +13,22 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, 
 use wasmtime::{Store, Trap};
 
 use super::call::{Call, Ended, Grant, at_tick};
-use super::description::{Description, Fault, Kind, Signature};
+use super::description::{Command, Description, Fault, Kind, Signature};
 use super::engine::Engine;
 use super::failure::Failure;
+use super::imports::{self, Standing};
 use super::meter::{Meter, Metered};
+use super::reflect;
 use super::shape::Shape;
 use super::values::{self, Budget, TooLarge};
-use super::{imports, reflect};
+use crate::config::CallLimits;
+use crate::config::command_name::is_command;
 
 /// How much more memory a message may take as values than as bytes.
 const AS_VALUES: u64 = 10;
+
+/// CPU time that a handler has to name its commands.
+const NAMING: Duration = Duration::from_secs(5);
 
 /// Levels of brackets that a handler's answer may have.
 const DEEPEST: usize = 32;
@@ -110,38 +116,71 @@ impl Sandbox {
         Ok(Self { pre, commands, handler: handler.transpose()? })
     }
 
-    /// The names of the commands that its handler has; `None` without one.
+    /// Describes a component, which takes running it where it has a handler: that names its commands.
     ///
     /// # Errors
-    /// It did not answer, or with an error.
-    pub async fn named(
-        self: Arc<Self>,
-        engine: &Engine,
-        grant: Grant,
-    ) -> Option<Result<Vec<String>, String>> {
-        let function = self.handler.as_ref()?.commands;
-        let limits = grant.limits.clone();
-        let ending = self.run(engine, grant, function, Vec::new()).await;
-        let names = |list: Vec<Val>| {
-            let name = |value| match value {
-                Val::String(name) => Some(name),
-                _ => None,
+    /// What is wrong with it as a whole.
+    pub async fn describe(component: &Component, engine: &Arc<Engine>) -> Result<Description, String> {
+        let mut description = reflect::describe(component);
+        if reflect::handler(component).is_none() {
+            return Ok(description);
+        }
+        let asks = description.imports.iter().find(|import| imports::standing(import) == Standing::Unknown);
+        if let Some(import) = asks {
+            return Err(format!("imports {import}, which no agent of this version has"));
+        }
+        let sandbox = Arc::new(Self::new(component, &description)?);
+        for name in sandbox.names(engine).await? {
+            if !is_command(&name) {
+                return Err(format!(
+                    "its handler names '{}', which cannot be a command's name",
+                    name.escape_debug()
+                ));
+            }
+            if !description.commands.iter().any(|command| command.name == name) {
+                description.commands.push(Command { name, kind: Kind::Handler, schema: None });
+            }
+        }
+        Ok(description)
+    }
+
+    /// The names of the commands that its handler has.
+    async fn names(self: Arc<Self>, engine: &Arc<Engine>) -> Result<Vec<String>, String> {
+        let limits = Arc::new(CallLimits {
+            cpu: NAMING,
+            time: NAMING * 2,
+            memory: 256 << 20,
+            ..CallLimits::default()
+        });
+        let grant = Grant { name: "handler".into(), config: "{}".into(), limits: limits.clone() };
+        let until = engine.until(Instant::now() + limits.time);
+        let call = async move {
+            let late = async {
+                until.await;
+                Err(Failure::Time)
             };
-            list.into_iter().map(name).collect::<Option<Vec<_>>>()
+            let function = self.handler.as_ref().ok_or(Failure::Answer("it has no handler"))?.commands;
+            or(self.execute(grant, function, Vec::new(), Arc::default()), late).await
         };
-        let answer = match ending.result {
-            Ok(Some(Val::Result(Ok(Some(list))))) => match *list {
-                Val::List(list) => names(list).ok_or("has a handler with other types".to_owned()),
-                _ => Err("has a handler with other types".to_owned()),
-            },
-            Ok(Some(Val::Result(Err(Some(error))))) => match *error {
-                Val::String(text) => Err(format!("does not name its commands: {text}")),
-                _ => Err("has a handler with other types".to_owned()),
-            },
-            Ok(_) => Err("has a handler with other types".to_owned()),
-            Err(failure) => Err(format!("does not name its commands: it {}", failure.text(&limits))),
+        let value = engine.spawn(call).await;
+        let value = value.map_err(|failure| {
+            format!("its handler did not name its commands: it {}", failure.text(&limits))
+        })?;
+        let other = || "its waga:extension/handler is not that of version 1.0.0".to_owned();
+        let (Some(Val::Result(Ok(Some(value)))) | Some(Val::Result(Err(Some(value))))) = value else {
+            return Err(other());
         };
-        Some(answer)
+        match *value {
+            Val::List(names) => {
+                let name = |value| match value {
+                    Val::String(name) => Ok(name),
+                    _ => Err(other()),
+                };
+                names.into_iter().map(name).collect()
+            }
+            Val::String(text) => Err(format!("its handler does not name its commands: {text}")),
+            _ => Err(other()),
+        }
     }
 
     /// Calls a command on the engine's thread. Dropped, the call ends.
@@ -204,24 +243,6 @@ impl Sandbox {
         }
     }
 
-    /// Runs a function on the engine's thread, within its time.
-    async fn run(
-        self: Arc<Self>,
-        engine: &Engine,
-        grant: Grant,
-        function: ComponentExportIndex,
-        params: Vec<Val>,
-    ) -> Ran {
-        let until = engine.until(Instant::now() + grant.limits.time);
-        let late = async {
-            until.await;
-            Err(Failure::Time)
-        };
-        let this = self;
-        let call = async move { or(this.execute(grant, function, params, Arc::default()), late).await };
-        Ran { result: engine.spawn(call).await }
-    }
-
     /// A fresh store, the call, and its end; what it returned.
     async fn execute(
         &self,
@@ -253,11 +274,6 @@ impl Sandbox {
             Some(result) => result.map_err(|error: wasmtime::Error| failure(&error, store.data())),
         }
     }
-}
-
-/// What a function returned.
-struct Ran {
-    result: Result<Option<Val>, Failure>,
 }
 
 fn index(component: &Component, interface: &str, function: &str) -> Option<ComponentExportIndex> {

@@ -38,29 +38,33 @@ const LINKED: &[&str] = &[
 ];
 
 /// What an import is to the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// Anyone may have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Any component may have it.
     Free,
-    /// It is the agent's to give, by the key that is named, and nobody has been given it.
-    Ungranted(&'static str),
+    /// The operator can grant it, by this line in the extension's table.
+    Granted(String),
     /// This agent has no such thing.
     Unknown,
 }
 
-/// What an import is to the agent.
-pub(super) fn standing(import: &str) -> Standing {
+/// What the import of this name (`waga:extension/log@1.0.0`) is to the agent.
+pub fn standing(import: &str) -> Standing {
     let own = |interface: &str| is_interface(import, &format!("waga:extension/{interface}"), "1");
     let wasi = |interface: &str| match import.split_once('@') {
         Some((path, version)) => path == interface && version.starts_with("0.2."),
         None => false,
     };
+    // An interface of waga:guest bears the name of its command.
+    let command = import.strip_prefix("waga:guest/").and_then(|rest| rest.split('@').next());
     if own("log") || own("config") || LINKED.iter().any(|interface| wasi(interface)) {
         Standing::Free
     } else if own("exec") {
-        Standing::Ungranted("exec")
-    } else if own("call") || import.starts_with("waga:guest/") {
-        Standing::Ungranted("commands")
+        Standing::Granted("exec = [{ program = \"/…\" }], with each program that it may run".into())
+    } else if own("call") {
+        Standing::Granted("commands = [\"guest-…\"], with each command that it may call".into())
+    } else if let Some(command) = command {
+        Standing::Granted(format!("commands = [\"{command}\"]"))
     } else {
         Standing::Unknown
     }

@@ -1,0 +1,30 @@
+//! An import is a request: which a component makes, and whether the operator granted it. Looked at before anything of it is loaded.
+
+use super::description::Description;
+use super::imports::{Standing, standing};
+use crate::config::Extension;
+
+/// Why an extension is not let run, with the line that would change that; `None`: it asks for nothing that it has not.
+pub(super) fn refusal(extension: &Extension, description: &Description) -> Option<String> {
+    let reasons: Vec<_> = description.imports.iter().filter_map(|import| reason(extension, import)).collect();
+    if !reasons.is_empty() {
+        return Some(reasons.join("; "));
+    }
+    let (has, most) = (description.memory, extension.limits.memory);
+    (has > most).then(|| {
+        format!(
+            "a memory of {has} bytes is there from the start, which is more than limits.memory lets it have"
+        )
+    })
+}
+
+fn reason(extension: &Extension, import: &str) -> Option<String> {
+    let table = &extension.origin;
+    match standing(import) {
+        Standing::Free => None,
+        Standing::Unknown => Some(format!("imports {import}, which this agent does not have")),
+        Standing::Granted(line) => {
+            Some(format!("imports {import}, which is not granted; add to {table}: {line}"))
+        }
+    }
+}

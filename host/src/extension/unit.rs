@@ -1,0 +1,239 @@
+//! One extension as it is now: what is known of it, whether it can be called, and if not, why.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use smol::lock::Semaphore;
+use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
+
+use super::call::Grant;
+use super::description::{Description, Kind};
+use super::engine;
+use super::health::Health;
+use super::sandbox::Sandbox;
+use crate::config::{CallLimits, Extension};
+
+/// One extension.
+#[derive(Debug)]
+pub(super) struct Unit {
+    pub(super) config: Extension,
+    pub(super) grant: Grant,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) health: Arc<Health>,
+    phase: Mutex<Phase>,
+    /// What it provides, by name, once that is settled with the others.
+    pub(super) provided: Mutex<Vec<ExtensionCommand>>,
+}
+
+/// What an extension is.
+#[derive(Debug, Clone)]
+pub(super) enum Phase {
+    /// Nothing is known of it yet.
+    Starting,
+    /// It is known, and not loaded yet.
+    Known(Arc<Known>),
+    /// It is being loaded.
+    Loading(Arc<Known>),
+    /// It can be called.
+    Loaded(Arc<Known>, Arc<Sandbox>),
+    /// Its file is not there, or something it needs is not.
+    Missing(String),
+    /// It is not let run, whatever may be known of it.
+    Refused(String, Option<Arc<Known>>),
+}
+
+/// What is known of an extension.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// SHA-256 of its module, in hex.
+    pub(super) digest: String,
+    pub(super) description: Description,
+    /// What it was compiled for.
+    pub(super) kind: engine::Kind,
+}
+
+impl Phase {
+    pub(super) fn known(&self) -> Option<&Arc<Known>> {
+        match self {
+            Self::Known(known) | Self::Loading(known) | Self::Loaded(known, _) => Some(known),
+            Self::Refused(_, known) => known.as_ref(),
+            Self::Starting | Self::Missing(_) => None,
+        }
+    }
+
+    /// Why it cannot be called now.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Starting => Some("starting"),
+            Self::Missing(reason) | Self::Refused(reason, _) => Some(reason),
+            Self::Known(_) | Self::Loading(_) | Self::Loaded(..) => None,
+        }
+    }
+}
+
+impl Unit {
+    pub(super) fn new(config: Extension) -> Self {
+        let grant = Grant {
+            name: config.name.clone(),
+            config: config.config.as_str().into(),
+            limits: Arc::new(config.limits.clone()),
+        };
+        Self {
+            permits: Arc::new(Semaphore::new(config.limits.concurrency)),
+            grant,
+            config,
+            health: Arc::default(),
+            phase: Mutex::new(Phase::Starting),
+            provided: Mutex::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.config.name
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase_mut().clone()
+    }
+
+    /// Puts it into another phase; tells whether that changes what it provides.
+    pub(super) fn set(&self, phase: Phase) -> bool {
+        let mut current = self.phase_mut();
+        let provides = |phase: &Phase| (phase.reason().map(str::to_owned), phase.known().map(Arc::as_ptr));
+        let changes = provides(&current) != provides(&phase);
+        *current = phase;
+        changes
+    }
+
+    /// Known becomes loading: whether it was this call that brought that about.
+    pub(super) fn begin_to_load(&self) -> bool {
+        let mut phase = self.phase_mut();
+        let Phase::Known(known) = &*phase else { return false };
+        *phase = Phase::Loading(known.clone());
+        true
+    }
+
+    fn phase_mut(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it would provide, were it alone: the names, and why not, of those that it has or was to have.
+    pub(super) fn offers(&self) -> Vec<(Arc<str>, Option<String>)> {
+        let phase = self.phase();
+        let known = phase.known().map(|known| &known.description.commands[..]).unwrap_or_default();
+        let reason = |kind: &Kind| match kind {
+            Kind::Refused(reason) => Some(reason.clone()),
+            Kind::Typed(_) | Kind::Handler => None,
+        };
+        match &self.config.add {
+            None => {
+                let offer = |command: &super::description::Command| {
+                    (command.name.as_str().into(), reason(&command.kind))
+                };
+                known.iter().map(offer).collect()
+            }
+            Some(names) => {
+                let offer = |(name, _): &(Arc<str>, _)| {
+                    let command = known.iter().find(|command| *command.name == **name);
+                    let reason = match command {
+                        Some(command) => reason(&command.kind),
+                        None if phase.known().is_none() => None,
+                        None => Some("its component has no such command".to_owned()),
+                    };
+                    (name.clone(), reason)
+                };
+                names.iter().map(offer).collect()
+            }
+        }
+    }
+
+    /// The names of a command's arguments, where they are known.
+    pub(super) fn arguments(&self, command: &str) -> Vec<Arc<str>> {
+        let phase = self.phase();
+        let commands = phase.known().map(|known| &known.description.commands[..]).unwrap_or_default();
+        match commands.iter().find(|it| it.name == command).map(|it| &it.kind) {
+            Some(Kind::Typed(signature)) => {
+                signature.params.iter().map(|(name, _)| name.as_str().into()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// As `waga-get-extensions` tells it.
+    pub(super) fn info(&self) -> ExtensionInfo {
+        let phase = self.phase();
+        let totals = self.health.totals();
+        let known = phase.known();
+        let mut commands = self.provided.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for command in &mut commands {
+            command.paused_ms = self.health.pause(&command.name).map(|pause| milliseconds(pause.left));
+        }
+        ExtensionInfo {
+            name: self.name().clone(),
+            state: match phase {
+                Phase::Starting | Phase::Loading(_) => ExtensionState::Starting,
+                Phase::Known(_) | Phase::Loaded(..) => ExtensionState::Ready,
+                Phase::Missing(_) => ExtensionState::Missing,
+                Phase::Refused(..) => ExtensionState::Refused,
+            },
+            reason: phase.reason().filter(|_| !matches!(phase, Phase::Starting)).map(str::to_owned),
+            source: self.config.module.display().to_string(),
+            digest: known.map(|known| known.digest.clone()),
+            runtime: match &phase {
+                Phase::Loaded(known, _) => Some(known.kind.as_str()),
+                _ => None,
+            },
+            commands,
+            grants: match (phase.reason(), known) {
+                (None, Some(known)) => known.description.imports.clone(),
+                _ => Vec::new(),
+            },
+            limits: limits(&self.config.limits),
+            calls: totals.calls,
+            failures: totals.failures,
+            running: totals.running,
+            last_error: totals.last_error,
+            last_error_seconds: totals.last_error_at.map(seconds),
+            last_call_seconds: totals.last_call_at.map(seconds),
+            cpu_us: microseconds(totals.cpu),
+            wall_us: microseconds(totals.wall),
+            max_wall_us: microseconds(totals.longest),
+        }
+    }
+}
+
+/// One command of an extension, as it came out.
+pub(super) fn outcome(name: &Arc<str>, reason: Option<String>) -> ExtensionCommand {
+    ExtensionCommand {
+        name: name.clone(),
+        mode: ExtensionMode::Add,
+        enabled: reason.is_none(),
+        reason,
+        paused_ms: None,
+    }
+}
+
+fn limits(limits: &CallLimits) -> ExtensionLimits {
+    ExtensionLimits {
+        cpu_ms: milliseconds(limits.cpu),
+        time_ms: milliseconds(limits.time),
+        memory: limits.memory,
+        message: limits.message,
+        host_calls: limits.host_calls,
+        concurrency: limits.concurrency as u64,
+        log: limits.log,
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn seconds(time: std::time::SystemTime) -> i64 {
+    let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
