@@ -3,6 +3,8 @@
 //! Strict: an operator relies on what he wrote. A key, a word or a value that is not known is an error with file, line and column that
 //! names the nearest one that is.
 
+mod extension;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::slice;
@@ -16,9 +18,9 @@ use waga_builtins::{Limits, exec, file};
 
 use super::ConfigError;
 use super::channel::{Access, Channel, Method};
-use super::freeze;
 use super::log::{Audit, Target};
 use super::schema::{ChannelTable, File, FileTable, FreezeTable, PolicyTable, ProgramTable, RulesTable, Who};
+use super::{extension as extensions, freeze};
 use crate::nearest::nearest;
 use crate::policy::{AllowList, Names, Origin, Rules};
 
@@ -37,6 +39,7 @@ pub(super) struct Said {
     pub(super) daemonize: Option<bool>,
     pub(super) pid_file: Option<PathBuf>,
     pub(super) freeze: freeze::Said,
+    pub(super) extensions: extensions::Said,
     /// Policy as it was written.
     pub(super) table: PolicyTable,
 }
@@ -68,6 +71,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Said, ConfigError> {
         daemonize: file.daemon.daemonize,
         pid_file: file.daemon.pidfile,
         freeze: source.freeze(file.freeze)?,
+        extensions: source.extensions(file.extensions, file.extension)?,
         table,
     })
 }

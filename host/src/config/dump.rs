@@ -1,6 +1,8 @@
 //! `--dump-conf`: what files and options come to, in the language of whoever asks: a key file under the name `qemu-ga`, an
 //! `agent.toml` otherwise. Either reads back to the same.
 
+mod extension;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -105,6 +107,8 @@ pub(super) fn toml(resolved: &Resolved) -> Result<String, ConfigError> {
         state: StateTable { dir: Some(config.state_dir.clone()) },
         daemon: DaemonTable { daemonize: Some(config.daemonize), pidfile: Some(config.pid_file.clone()) },
         freeze: freeze_table(&config.freeze),
+        extensions: extension::extensions(&config.extensions),
+        extension: extension::list(&config.extensions.list, &resolved.settings),
     };
     let text = toml::to_string(&file)
         .map_err(|error| ConfigError::new(format!("cannot be written as TOML: {error}")))?;
@@ -113,7 +117,6 @@ pub(super) fn toml(resolved: &Resolved) -> Result<String, ConfigError> {
 
 /// Without what is as by default.
 fn freeze_table(freeze: &Freeze) -> FreezeTable {
-    let time = |time: Duration| plain(humantime::format_duration(time).to_string());
     FreezeTable {
         hook: freeze.hook.clone(),
         hook_timeout: (freeze.hook_timeout != Freeze::default().hook_timeout)
@@ -154,6 +157,10 @@ fn merged(tables: &[RulesTable], rules: &Rules, section: &str, remarks: &mut Str
         false => file.first().map(|table| (*table).clone()),
     };
     RulesTable { allow, block: sorted(rules.block.keys().collect()), exec, file }
+}
+
+fn time(time: Duration) -> Spanned<String> {
+    plain(humantime::format_duration(time).to_string())
 }
 
 /// A value that stands nowhere.

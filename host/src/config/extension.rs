@@ -1,5 +1,6 @@
 //! Extensions: which there are, what each is granted, and what bounds them.
 
+use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,42 @@ pub struct Extensions {
     pub list: Vec<Extension>,
 }
 
+/// What one file says of them.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) runtime: Option<Runtime>,
+    pub(super) cache: Option<PathBuf>,
+    pub(super) stack: Option<usize>,
+    pub(super) compile_memory: Option<u64>,
+    pub(super) compile_time: Option<Duration>,
+    pub(super) module_size: Option<u64>,
+    pub(super) list: Vec<Extension>,
+    /// Of each of the list: what it reads of itself, as it was written.
+    pub(super) settings: Vec<Option<toml::Table>>,
+}
+
+impl Extensions {
+    /// A later file's word counts; an extension is declared once.
+    pub(super) fn add(&mut self, said: Said) -> Result<(), String> {
+        self.runtime = said.runtime.unwrap_or(self.runtime);
+        self.cache = said.cache.unwrap_or_else(|| mem::take(&mut self.cache));
+        self.stack = said.stack.unwrap_or(self.stack);
+        self.compile_memory = said.compile_memory.unwrap_or(self.compile_memory);
+        self.compile_time = said.compile_time.unwrap_or(self.compile_time);
+        self.module_size = said.module_size.unwrap_or(self.module_size);
+        for extension in said.list {
+            if let Some(first) = self.list.iter().find(|other| other.name == extension.name) {
+                return Err(format!(
+                    "{}: it is declared already, at {}; give one of them another name",
+                    extension.origin, first.origin
+                ));
+            }
+            self.list.push(extension);
+        }
+        Ok(())
+    }
+}
+
 impl Default for Extensions {
     fn default() -> Self {
         Self {
@@ -48,6 +85,20 @@ pub enum Runtime {
     Native,
     /// Interpreted.
     Pulley,
+}
+
+impl Runtime {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Native, Self::Pulley];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Pulley => "pulley",
+        }
+    }
 }
 
 /// One `[extension.NAME]`.

@@ -6,6 +6,7 @@
 
 mod agent_toml;
 mod channel;
+pub mod command_name;
 mod dump;
 mod extension;
 mod freeze;
@@ -15,6 +16,7 @@ mod log;
 pub mod oracle;
 mod qemu_ga_conf;
 mod schema;
+mod size;
 mod trust;
 
 use std::fmt;
@@ -93,6 +95,8 @@ pub struct Resolved {
     options: Options,
     /// The tables of our files.
     tables: Vec<schema::PolicyTable>,
+    /// The settings of extensions, in their order.
+    settings: Vec<Option<toml::Table>>,
 }
 
 impl Resolved {
@@ -168,8 +172,9 @@ impl Config {
             Endpoint::VirtioSerial(path) | Endpoint::IsaSerial(path) | Endpoint::Unix(path, _) => Some(path),
             Endpoint::Vsock { .. } => None,
         });
-        let others = [&mut self.state_dir, &mut self.pid_file];
-        for path in files.chain(endpoints).chain(others).chain(&mut self.freeze.hook) {
+        let others = [&mut self.state_dir, &mut self.pid_file, &mut self.extensions.cache];
+        let modules = self.extensions.list.iter_mut().map(|extension| &mut extension.module);
+        for path in files.chain(endpoints).chain(others).chain(&mut self.freeze.hook).chain(modules) {
             // It fails for an empty path and without a working folder: then opening it will say so.
             if let Ok(absolute) = std::path::absolute(&*path) {
                 *path = absolute;
@@ -261,7 +266,7 @@ impl Sources {
         };
         let mut rules = qemu_gas_rules(&from_conf, &conf.block, &conf.allow, &from_line);
         let mut channel_rules: Vec<(Arc<str>, Origin, Rules)> = Vec::new();
-        let mut tables = Vec::new();
+        let (mut tables, mut settings) = (Vec::new(), Vec::new());
         for said in self.ours {
             config.channels.extend(said.channels);
             config.state_dir = said.state_dir.unwrap_or(config.state_dir);
@@ -271,6 +276,8 @@ impl Sources {
             config.daemonize = said.daemonize.unwrap_or(config.daemonize);
             config.pid_file = said.pid_file.unwrap_or(config.pid_file);
             config.freeze.add(said.freeze);
+            settings.extend(said.extensions.settings.iter().cloned());
+            config.extensions.add(said.extensions).map_err(ConfigError)?;
             add(&mut rules, said.rules);
             for (name, origin, more) in said.channel_rules {
                 match channel_rules.iter_mut().find(|(known, ..)| *known == name) {
@@ -305,7 +312,7 @@ impl Sources {
         }
         let channel_rules = channel_rules.into_iter().map(|(name, _, rules)| (name, rules));
         config.policy = Policy::new(rules, channel_rules);
-        Ok(Resolved { config, options, tables })
+        Ok(Resolved { config, options, tables, settings })
     }
 }
 
@@ -377,6 +384,10 @@ fn nearest_channel(name: &str, channels: &[Channel]) -> Result<(), String> {
     Err(hint.unwrap_or_default())
 }
 
+#[cfg(all(test, feature = "extensions"))]
+mod extension_tests;
+#[cfg(all(test, feature = "extensions"))]
+mod sample_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

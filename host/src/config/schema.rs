@@ -3,9 +3,11 @@
 //! A value that policy or a fault may later point at keeps its place.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::Spanned;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +27,10 @@ pub(super) struct File {
     pub(super) daemon: DaemonTable,
     #[serde(default, skip_serializing_if = "FreezeTable::is_empty")]
     pub(super) freeze: FreezeTable,
+    #[serde(default, skip_serializing_if = "ExtensionsTable::is_empty")]
+    pub(super) extensions: ExtensionsTable,
+    #[serde(default, skip_serializing_if = "InOrder::is_empty")]
+    pub(super) extension: InOrder<ExtensionTable>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -154,6 +160,210 @@ pub(super) struct FreezeTable {
     pub(super) deadline: Option<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exclude: Option<Spanned<Vec<String>>>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct ExtensionsTable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) runtime: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache: Option<Spanned<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stack: Option<Spanned<Size>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) compile: Option<CompileTable>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) module_size: Option<Spanned<Size>>,
+    #[serde(skip_serializing)]
+    pub(super) trust: Option<NotBuilt>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CompileTable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<Spanned<Size>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table of its own for each extension, [extension.NAME]"
+)]
+pub(super) struct ExtensionTable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) module: Option<Spanned<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) add: Option<Vec<Spanned<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) config: Option<Spanned<toml::Table>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) limits: Option<LimitsTable>,
+    #[serde(skip_serializing)]
+    pub(super) pack: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) scripts: Option<NotBuilt>,
+    #[serde(rename = "override", skip_serializing)]
+    pub(super) overrides: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) wrap: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) commands: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) exec: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) read: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) write: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) env: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) freeze_hooks: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) while_frozen: Option<NotBuilt>,
+    #[serde(skip_serializing)]
+    pub(super) on_failure: Option<NotBuilt>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct LimitsTable {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<Spanned<Size>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<Spanned<Size>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host_calls: Option<Spanned<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) concurrency: Option<Spanned<u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) log: Option<Spanned<Size>>,
+    #[serde(skip_serializing)]
+    pub(super) state: Option<NotBuilt>,
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a size is wanted, \"512KiB\" or a number of bytes for example")]
+pub(super) enum Size {
+    Bytes(u64),
+    Text(String),
+}
+
+/// The value of a key that is known and means nothing yet.
+pub(super) type NotBuilt = Spanned<IgnoredAny>;
+
+/// Tables by name, in the order in which they stand in the file.
+#[derive(Debug, Clone)]
+pub(super) struct InOrder<T>(pub(super) Vec<(Spanned<String>, T)>);
+
+impl<T> Default for InOrder<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> InOrder<T> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T: Serialize> Serialize for InOrder<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, table)| (name, table)))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tables<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Tables<T> {
+            type Value = Vec<(Spanned<String>, T)>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut tables = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    tables.push(entry);
+                }
+                Ok(tables)
+            }
+        }
+
+        let mut tables = deserializer.deserialize_map(Tables(std::marker::PhantomData))?;
+        // They come by name.
+        tables.sort_by_key(|(name, _)| name.span().start);
+        Ok(Self(tables))
+    }
+}
+
+impl ExtensionsTable {
+    fn is_empty(&self) -> bool {
+        let Self { runtime, cache, stack, compile, module_size, trust: _ } = self;
+        runtime.is_none() && cache.is_none() && stack.is_none() && compile.is_none() && module_size.is_none()
+    }
+
+    /// A key that is not built yet, with its place, if there is one.
+    pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
+        first_of([("trust", &self.trust)])
+    }
+}
+
+impl ExtensionTable {
+    /// A key that is not built yet, with its place, if there is one.
+    pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
+        let state = self.limits.as_ref().map_or(&None, |limits| &limits.state);
+        first_of([
+            ("pack", &self.pack),
+            ("scripts", &self.scripts),
+            ("override", &self.overrides),
+            ("wrap", &self.wrap),
+            ("commands", &self.commands),
+            ("exec", &self.exec),
+            ("read", &self.read),
+            ("write", &self.write),
+            ("env", &self.env),
+            ("freeze-hooks", &self.freeze_hooks),
+            ("while-frozen", &self.while_frozen),
+            ("on-failure", &self.on_failure),
+            ("limits.state", state),
+        ])
+    }
+}
+
+/// The one that stands first in the file.
+fn first_of<const N: usize>(
+    keys: [(&'static str, &Option<NotBuilt>); N],
+) -> Option<(&'static str, Range<usize>)> {
+    let there = keys.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?.span())));
+    there.min_by_key(|(_, span)| span.start)
+}
+
+impl LimitsTable {
+    /// Whether nothing is said.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { cpu, time, memory, message, host_calls, concurrency, log, state: _ } = self;
+        cpu.is_none()
+            && time.is_none()
+            && memory.is_none()
+            && message.is_none()
+            && host_calls.is_none()
+            && concurrency.is_none()
+            && log.is_none()
+    }
 }
 
 impl PolicyTable {

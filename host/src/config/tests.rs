@@ -46,7 +46,7 @@ impl System {
             .map_err(|error| error.to_string().replace(self.dir.path().to_str().unwrap(), "@"))
     }
 
-    fn config(&self, line: &str) -> Config {
+    pub(super) fn config(&self, line: &str) -> Config {
         self.resolve(line).unwrap().config
     }
 }
@@ -193,7 +193,7 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
     for (text, expected) in [
         (
             "[polcy]",
-            "@/agent.toml:1:2: unknown field `polcy`, expected one of `channel`, `policy`, `log`, `audit`, `state`, `daemon`, `freeze`; did you mean `policy`?",
+            "@/agent.toml:1:2: unknown field `polcy`, expected one of `channel`, `policy`, `log`, `audit`, `state`, `daemon`, `freeze`, `extensions`, `extension`; did you mean `policy`?",
         ),
         (
             "[policy]\nblok = []",
@@ -236,7 +236,6 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
             "[policy.channel.bakup]\nblock = []\n[[channel]]\nmethod = 'isa-serial'\nname = 'backup'",
             "@/agent.toml:1:17: [policy.channel.bakup]: there is no [[channel]] with name = \"bakup\"; did you mean 'backup'?",
         ),
-        ("[extension.x]\nmodule = 'x'", "@/agent.toml:1:2: unknown field `extension`"),
         (
             "[freeze]\ndeadlin = '1m'",
             "@/agent.toml:2:1: unknown field `deadlin`, expected one of `hook`, `hook-timeout`, `deadline`, `exclude`; did you mean `deadline`?",
@@ -351,6 +350,16 @@ const BITS: &[&str] = &[
     "file = \"f\"\n",
     "verbose = true\n",
     "[audit]\n",
+    "[extensions]\n",
+    "stack = '1MiB'\n",
+    "compile = { memory = 1073741824, time = '1h' }\n",
+    "[extension.b]\n",
+    "module = 'm'\n",
+    "[extension.a]\nmodule = '/m'\nadd = ['guest-acme-a', 'guest-acme-b']\n",
+    "config = { date = 1979-05-27, list = [1.5, { x = '' }], 'odd key' = [[]] }\n",
+    "limits = { cpu = '1s 1ns', concurrency = 64, log = 0 }\n",
+    "[extension.b.config.x]\n",
+    "wrap = []\n",
     "[state]\n",
     "dir = \"/\"\n",
     "[daemon]\n",
@@ -373,67 +382,11 @@ proptest! {
     }
 }
 
-/// The sample that everyone starts from: what it shows is right, and it shows every key.
 #[test]
-fn the_sample_shows_every_key_and_all_of_it_is_right() {
-    let sample = include_str!("../../../agent.toml");
-    assert!(agent_toml::parse(sample, Path::new("sample")).is_ok());
-    // What is commented out is configuration if it begins a table or has a key and a value.
-    let uncomment = |line: &str| match line.strip_prefix("# ") {
-        Some(rest)
-            if rest.starts_with('[') || rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
-        {
-            rest.to_owned()
-        }
-        _ => line.to_owned(),
-    };
-    let full: String = sample.lines().map(|line| uncomment(line) + "\n").collect();
-    let said = agent_toml::parse(&full, Path::new("sample")).unwrap();
-    assert!(said.audit.is_some() && said.channel_rules.len() == 1 && said.rules.limits.exec.len() == 1);
-    for table in [
-        "",
-        "[[channel]]",
-        "[policy]",
-        "[policy.exec]",
-        "[policy.file]",
-        "[log]",
-        "[audit]",
-        "[state]",
-        "[daemon]",
-        "[freeze]",
-    ] {
-        // The fault names the keys.
-        let error = agent_toml::parse(&format!("{table}\nno-such-key = 1\n"), Path::new("x"))
-            .unwrap_err()
-            .to_string();
-        let keys: Vec<_> = error.split('`').skip(3).step_by(2).collect();
-        assert!(!keys.is_empty(), "{error}");
-        for key in keys {
-            let (entry, one, many) = (format!("{key} = "), format!("[{key}"), format!("[policy.{key}"));
-            let shown = full
-                .lines()
-                .any(|line| line.starts_with(&entry) || line.contains(&one) || line.contains(&many));
-            assert!(shown, "{table} {key} is not in agent.toml");
-        }
-    }
-    for key in ["program", "args", "env"] {
-        assert!(full.contains(&format!("{key} = ")));
-    }
-}
-
-#[test]
-fn the_examples_are_right() {
-    let registry = Registry::builtins();
-    for text in [
-        include_str!("../../../examples/backup.toml"),
-        include_str!("../../../examples/monitoring.toml"),
-        include_str!("../../../examples/two-channels.toml"),
-    ] {
-        let system = System::new(&[("agent.toml", text)]);
-        let config = system.config("waga");
-        assert_eq!(
-            config.doubts.len() + crate::check::warnings(&config.policy, &registry, |_| true).len(),
-            0
-        );
-    }
+#[cfg(not(feature = "extensions"))]
+fn what_this_build_cannot_do_is_a_fault() {
+    let system =
+        System::new(&[("agent.toml", "[extensions]\nstack = '1MiB'\n[extension.x]\nmodule = 'x'\n")]);
+    let error = system.resolve("waga").unwrap_err();
+    assert_eq!(error, "@/agent.toml:3:12: this build of waga runs no extensions");
 }

@@ -1,0 +1,238 @@
+//! `[extensions]` and `[extension.NAME]`: what they mean.
+
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Number, Value};
+use toml::Spanned;
+
+use super::super::command_name::{LONGEST, is_builtin, is_command, is_extension, is_protected};
+use super::super::extension::{CallLimits, Extension, Runtime, Said};
+use super::super::schema::{ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
+use super::super::{ConfigError, size};
+use super::Source;
+use crate::policy::Origin;
+
+/// No call and no compilation is to take longer.
+const LONGEST_TIME: Duration = Duration::from_secs(3600);
+
+// What may be written; beyond, nothing useful works, or the agent itself is in danger.
+const STACK: RangeInclusive<u64> = 64 << 10..=8 << 20;
+const COMPILE_MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 30;
+const MODULE_SIZE: RangeInclusive<u64> = 1 << 10..=256 << 20;
+const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
+const MESSAGE: RangeInclusive<u64> = 1 << 10..=64 << 20;
+const LOG: RangeInclusive<u64> = 0..=64 << 20;
+const HOST_CALLS: RangeInclusive<u64> = 0..=1_000_000_000;
+const CONCURRENCY: RangeInclusive<u64> = 1..=64;
+
+impl Source<'_> {
+    pub(super) fn extensions(
+        &self,
+        table: ExtensionsTable,
+        list: InOrder<ExtensionTable>,
+    ) -> Result<Said, ConfigError> {
+        self.is_built(table.not_built())?;
+        let runtimes = Runtime::ALL.map(|runtime| (runtime.as_str(), runtime));
+        let compile = table.compile.unwrap_or_default();
+        let mut said = Said {
+            runtime: table.runtime.map(|word| self.word("runtime", &word, &runtimes)).transpose()?,
+            cache: table.cache.map(|path| self.some_path(path, "a cache needs a folder")).transpose()?,
+            stack: self.number(table.stack.as_ref(), "stack", STACK)?,
+            compile_memory: self.number(compile.memory.as_ref(), "compile.memory", COMPILE_MEMORY)?,
+            compile_time: self.bounded_time(compile.time.as_ref())?,
+            module_size: self.number(table.module_size.as_ref(), "module-size", MODULE_SIZE)?,
+            ..Said::default()
+        };
+        for (name, table) in list.0 {
+            let settings = table.config.as_ref().map(|config| config.get_ref().clone());
+            said.list.push(self.extension(&name, table)?);
+            said.settings.push(settings.filter(|settings| !settings.is_empty()));
+        }
+        Ok(said)
+    }
+
+    fn extension(&self, name: &Spanned<String>, table: ExtensionTable) -> Result<Extension, ConfigError> {
+        let place = name.span();
+        if !cfg!(feature = "extensions") {
+            return Err(self.error(&place, "this build of waga runs no extensions"));
+        }
+        let name = name.get_ref();
+        if !is_extension(name) {
+            let text = format!(
+                "'{}' is no name for an extension: write small letters, digits and '-', a letter first, {LONGEST} at most",
+                name.escape_debug()
+            );
+            return Err(self.error(&place, text));
+        }
+        self.is_built(table.not_built())?;
+        let key = format!("[extension.{name}]");
+        let module = table.module.ok_or_else(|| {
+            self.error(&place, format!("{key} needs the key 'module': the file of a component"))
+        })?;
+        let config = match table.config {
+            Some(config) => {
+                let json = object(config.get_ref(), "config");
+                json.map_err(|text| self.error(&config.span(), text))?.to_string()
+            }
+            None => "{}".to_owned(),
+        };
+        Ok(Extension {
+            name: name.as_str().into(),
+            origin: self.origin(&place, key.clone()),
+            module: self.some_path(module, "a module needs a file")?,
+            add: table.add.map(|names| self.added(names, &key)).transpose()?,
+            config,
+            limits: self.call_limits(&table.limits.unwrap_or_default())?,
+        })
+    }
+
+    /// The commands of `add`.
+    fn added(
+        &self,
+        names: Vec<Spanned<String>>,
+        table: &str,
+    ) -> Result<Vec<(Arc<str>, Origin)>, ConfigError> {
+        let mut added: Vec<(Arc<str>, Origin)> = Vec::new();
+        for name in names {
+            let (place, name) = (name.span(), name.into_inner());
+            let fault = if is_protected(&name) {
+                Some(format!("'{name}' is protected: no extension may provide it"))
+            } else if is_builtin(&name) {
+                Some(format!(
+                    "'{name}' is a command of the agent itself: replacing it is for 'override', which is not built yet in this release"
+                ))
+            } else if !is_command(&name) {
+                Some(format!(
+                    "'{}' is no name for a command: write \"guest-VENDOR-NAME\", small letters and digits, each word with a letter first, {LONGEST} characters at most",
+                    name.escape_debug()
+                ))
+            } else if added.iter().any(|(other, _)| **other == *name) {
+                Some(format!("'{name}' stands twice"))
+            } else {
+                None
+            };
+            if let Some(text) = fault {
+                return Err(self.error(&place, text));
+            }
+            added.push((name.into(), self.origin(&place, format!("{table} add"))));
+        }
+        Ok(added)
+    }
+
+    fn call_limits(&self, table: &LimitsTable) -> Result<CallLimits, ConfigError> {
+        let default = CallLimits::default();
+        let plain = |number: &Option<Spanned<u64>>, key, range| {
+            number
+                .as_ref()
+                .map(|number| {
+                    self.in_range(*number.get_ref(), number.span(), key, range, &|number| number.to_string())
+                })
+                .transpose()
+        };
+        Ok(CallLimits {
+            cpu: self.bounded_time(table.cpu.as_ref())?.unwrap_or(default.cpu),
+            time: self.bounded_time(table.time.as_ref())?.unwrap_or(default.time),
+            memory: self.number(table.memory.as_ref(), "limits.memory", MEMORY)?.unwrap_or(default.memory),
+            message: self
+                .number(table.message.as_ref(), "limits.message", MESSAGE)?
+                .unwrap_or(default.message),
+            host_calls: plain(&table.host_calls, "limits.host-calls", HOST_CALLS)?
+                .unwrap_or(default.host_calls),
+            concurrency: plain(&table.concurrency, "limits.concurrency", CONCURRENCY)?
+                .and_then(|number| number.try_into().ok())
+                .unwrap_or(default.concurrency),
+            log: self.number(table.log.as_ref(), "limits.log", LOG)?.unwrap_or(default.log),
+        })
+    }
+
+    /// A key that is not built yet is a fault, for whoever wrote it relies on it.
+    fn is_built(&self, key: Option<(&str, Range<usize>)>) -> Result<(), ConfigError> {
+        key.map_or(Ok(()), |(key, span)| {
+            Err(self.error(&span, format!("'{key}' is not built yet in this release")))
+        })
+    }
+
+    fn some_path(&self, path: Spanned<PathBuf>, fault: &str) -> Result<PathBuf, ConfigError> {
+        match path.get_ref().as_os_str().is_empty() {
+            true => Err(self.error(&path.span(), fault)),
+            false => Ok(path.into_inner()),
+        }
+    }
+
+    fn bounded_time(&self, text: Option<&Spanned<String>>) -> Result<Option<Duration>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        let time = self.time(text, "")?;
+        if time > LONGEST_TIME {
+            let text_of_fault = format!("'{}' is too long: 1h is the most", text.get_ref());
+            return Err(self.error(&text.span(), text_of_fault));
+        }
+        Ok(Some(time))
+    }
+
+    /// A size within a range.
+    fn number<T: TryFrom<u64>>(
+        &self,
+        size: Option<&Spanned<Size>>,
+        key: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(size) = size else { return Ok(None) };
+        let bytes = match size.get_ref() {
+            Size::Bytes(bytes) => *bytes,
+            Size::Text(text) => size::parse(text).ok_or_else(|| {
+                let text = format!(
+                    "'{}' is no size: write \"512KiB\", \"32MiB\", \"1GiB\" or a number of bytes",
+                    text.escape_debug()
+                );
+                self.error(&size.span(), text)
+            })?,
+        };
+        let bytes = self.in_range(bytes, size.span(), key, range, &size::format)?;
+        // What is in range fits.
+        Ok(bytes.try_into().ok())
+    }
+
+    fn in_range(
+        &self,
+        number: u64,
+        span: Range<usize>,
+        key: &str,
+        range: RangeInclusive<u64>,
+        show: &dyn Fn(u64) -> String,
+    ) -> Result<u64, ConfigError> {
+        if range.contains(&number) {
+            return Ok(number);
+        }
+        let (least, most, number) = (show(*range.start()), show(*range.end()), show(number));
+        Err(self.error(&span, format!("{number} is out of range: '{key}' is from {least} to {most}")))
+    }
+}
+
+/// A table as JSON; `path` leads to it.
+fn object(table: &toml::Table, path: &str) -> Result<Value, String> {
+    let member = |(key, value): (&String, &toml::Value)| {
+        Ok((key.clone(), json(value, &format_args!("{path}.{key}"))?))
+    };
+    Ok(Value::Object(table.iter().map(member).collect::<Result<Map<_, _>, String>>()?))
+}
+
+fn json(value: &toml::Value, path: &dyn Display) -> Result<Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => Value::String(text.clone()),
+        toml::Value::Integer(number) => Value::Number((*number).into()),
+        toml::Value::Float(number) => Value::Number(Number::from_f64(*number).ok_or_else(|| {
+            format!("'{path}' is {number}, which JSON cannot say: write a number or a string")
+        })?),
+        toml::Value::Boolean(truth) => Value::Bool(*truth),
+        toml::Value::Datetime(time) => Value::String(time.to_string()),
+        toml::Value::Array(values) => {
+            let item = |(place, value)| json(value, &format_args!("{path}[{place}]"));
+            Value::Array(values.iter().enumerate().map(item).collect::<Result<_, _>>()?)
+        }
+        toml::Value::Table(table) => object(table, &path.to_string())?,
+    })
+}

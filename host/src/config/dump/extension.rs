@@ -1,0 +1,63 @@
+//! `[extensions]` and `[extension.NAME]` as text, without what is as by default.
+
+use toml::Spanned;
+
+use super::super::extension::{CallLimits, Extension, Extensions};
+use super::super::schema::{CompileTable, ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
+use super::super::size;
+use super::{plain, time};
+
+pub(super) fn extensions(extensions: &Extensions) -> ExtensionsTable {
+    let default = Extensions::default();
+    let compile = CompileTable {
+        memory: size_unless(extensions.compile_memory, default.compile_memory),
+        time: (extensions.compile_time != default.compile_time).then(|| time(extensions.compile_time)),
+    };
+    ExtensionsTable {
+        runtime: (extensions.runtime != default.runtime)
+            .then(|| plain(extensions.runtime.as_str().to_owned())),
+        cache: (extensions.cache != default.cache).then(|| plain(extensions.cache.clone())),
+        stack: size_unless(extensions.stack as u64, default.stack as u64),
+        compile: (compile.memory.is_some() || compile.time.is_some()).then_some(compile),
+        module_size: size_unless(extensions.module_size, default.module_size),
+        ..ExtensionsTable::default()
+    }
+}
+
+/// `settings` as they were written: what is JSON by now may have been a date.
+pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOrder<ExtensionTable> {
+    let table = |(extension, settings): (&Extension, &Option<toml::Table>)| {
+        let limits = limits(&extension.limits);
+        let table = ExtensionTable {
+            module: Some(plain(extension.module.clone())),
+            add: extension
+                .add
+                .as_ref()
+                .map(|names| names.iter().map(|(name, _)| plain(name.to_string())).collect()),
+            config: settings.clone().map(plain),
+            limits: (!limits.is_empty()).then_some(limits),
+            ..ExtensionTable::default()
+        };
+        (plain(extension.name.to_string()), table)
+    };
+    InOrder(list.iter().zip(settings).map(table).collect())
+}
+
+fn limits(limits: &CallLimits) -> LimitsTable {
+    let default = CallLimits::default();
+    let number_unless = |number: u64, default: u64| (number != default).then(|| plain(number));
+    LimitsTable {
+        cpu: (limits.cpu != default.cpu).then(|| time(limits.cpu)),
+        time: (limits.time != default.time).then(|| time(limits.time)),
+        memory: size_unless(limits.memory, default.memory),
+        message: size_unless(limits.message, default.message),
+        host_calls: number_unless(limits.host_calls, default.host_calls),
+        concurrency: number_unless(limits.concurrency as u64, default.concurrency as u64),
+        log: size_unless(limits.log, default.log),
+        ..LimitsTable::default()
+    }
+}
+
+fn size_unless(bytes: u64, default: u64) -> Option<Spanned<Size>> {
+    (bytes != default).then(|| plain(Size::Text(size::format(bytes))))
+}
