@@ -233,10 +233,15 @@ impl Child {
     }
 
     /// Waits until the child ends, and reaps it.
+    pub(crate) async fn wait(mut self) -> Ended {
+        self.end().await
+    }
+
+    /// Waits until the child ends, and reaps it; may be begun again when it was dropped before. Once it told, the number is nobody's.
     ///
     /// A child without a pidfd is asked by the clock, which needs neither a descriptor nor a thread.
-    pub(crate) async fn wait(self) -> Ended {
-        let (mut pidfd, [mut pause, longest]) = (self.end, PAUSES);
+    pub(crate) async fn end(&mut self) -> Ended {
+        let (mut pidfd, [mut pause, longest]) = (self.end.take(), PAUSES);
         loop {
             match waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(Some(status)) => return Ended::from(&status),
