@@ -37,7 +37,8 @@ pub fn encode(wit: &str, module: &str) -> Vec<u8> {
     let (package, _) = package.expect("a package test:it");
     let world = resolve.select_world(&[package], Some("w")).expect("a world w");
     let mut module = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}"));
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("the world goes with it");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("the world goes with it");
     let mut encoder = ComponentEncoder::default();
     let encoder = encoder.validate(true).module(&module).expect("a core module");
     encoder.encode().unwrap_or_else(|error| panic!("{error:?}"))

@@ -125,7 +125,9 @@ impl Source {
         }
         let file = match (&known.compiled, &self.cache) {
             (Compiled::InMemory(file), _) => file.try_clone().map_err(|error| error.to_string()),
-            (Compiled::Cached(entry), Some(cache)) => cache.artifact(entry).map_err(|error| error.to_string()),
+            (Compiled::Cached(entry), Some(cache)) => {
+                cache.artifact(entry).map_err(|error| error.to_string())
+            }
             (Compiled::Cached(_), None) => return Ok(None),
         };
         Ok(file.inspect_err(|error| tracing::warn!("not loaded, and compiled anew: {error}")).ok())
@@ -137,7 +139,9 @@ impl Source {
         let page = folder.and_then(|folder| tempfile_in(folder).ok());
         match page {
             Some(file) => artifact::is_executable(&file),
-            None => artifact::is_executable(rustix::fs::memfd_create(c"page", rustix::fs::MemfdFlags::CLOEXEC)?),
+            None => {
+                artifact::is_executable(rustix::fs::memfd_create(c"page", rustix::fs::MemfdFlags::CLOEXEC)?)
+            }
         }
     }
 
