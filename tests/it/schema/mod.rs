@@ -1,5 +1,10 @@
 //! The contract holds: what the WIT says, what `schema.json` says and what the agent's commands do are one.
 
+mod recorded;
+mod replies;
+mod requests;
+mod samples;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Values made of a schema: what it takes, and what it does not.
 
+use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 use super::validator;
@@ -12,6 +13,11 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn of(command: &Value) -> Self {
         Self { schema: command["arguments"].clone() }
+    }
+
+    /// What judges all of them together.
+    pub(super) fn judge(&self) -> Validator {
+        validator(&self.schema)
     }
 
     /// Their names, and whether each must be there.
@@ -54,8 +60,17 @@ impl Arguments {
     /// Values of other types than one takes.
     pub(super) fn wrong(&self, name: &str) -> Vec<Value> {
         let judge = validator(&self.schema(name));
-        let candidates =
-            [json!(5), json!(-1.5), json!("no such word"), json!(true), json!([]), json!([[]]), json!({"x": 1}), json!([{"x": 1}]), json!(null)];
+        let candidates = [
+            json!(5),
+            json!(-1.5),
+            json!("no such word"),
+            json!(true),
+            json!([]),
+            json!([[]]),
+            json!({"x": 1}),
+            json!([{"x": 1}]),
+            json!(null),
+        ];
         candidates.into_iter().filter(|candidate| !judge.is_valid(candidate)).collect()
     }
 
@@ -103,8 +118,10 @@ fn samples(schema: &Value, defs: &Value) -> Vec<Value> {
         }
         Some("object") => {
             let properties = schema["properties"].as_object().unwrap();
-            let whole: Map<_, _> =
-                properties.iter().map(|(name, schema)| (name.clone(), samples(schema, defs).remove(0))).collect();
+            let whole: Map<_, _> = properties
+                .iter()
+                .map(|(name, schema)| (name.clone(), samples(schema, defs).remove(0)))
+                .collect();
             vec![whole.into()]
         }
         _ => panic!("nobody knows a value of {schema}"),
