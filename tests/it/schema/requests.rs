@@ -131,7 +131,7 @@ fn every_command_refuses_what_its_schema_refuses() {
             }
             if all { arguments.full() } else { arguments.minimal() }
         };
-        // What is sent, and a word of the refusal.
+        // What is sent, and words of the refusal.
         let mut requests = Vec::new();
         for all in [false, true] {
             let mut request = fill(&mut client, all);
@@ -151,6 +151,9 @@ fn every_command_refuses_what_its_schema_refuses() {
                     requests.push((with(wrong), String::new()));
                 }
             }
+            // No argument of any command is an object, so this one is wrong for all of them, and the agent says what it wants.
+            let ty = arguments.type_of(&name);
+            requests.push((with(json!({})), format!("Invalid parameter type for '{name}', expected: {ty}")));
             for beyond in arguments.beyond(&name) {
                 requests.push((with(json!("BEYOND")).replace(r#""BEYOND""#, &beyond), String::new()));
             }
@@ -167,6 +170,19 @@ fn every_command_refuses_what_its_schema_refuses() {
             assert!(desc.is_some_and(|desc| desc.contains(&words)), "{command} {request}: {reply}");
         }
     }
+}
+
+/// Its words cannot be tried, but it lists them when it is given another one.
+#[test]
+fn the_modes_of_a_shutdown_are_those_of_the_schema() {
+    let Some(agent) = waga() else { return };
+    let arguments = Arguments::of(&schemas()["guest-shutdown"]);
+    let (_, desc) = agent.client().refused("guest-shutdown", json!({"mode": "no such word"})).unwrap();
+    let mut words: Vec<_> = desc.rsplit(' ').next().unwrap().split('|').collect();
+    words.sort_unstable();
+    let mut samples = arguments.samples("mode");
+    samples.sort_by_key(Value::to_string);
+    assert_eq!(Value::from(words), Value::from(samples), "{desc}");
 }
 
 /// Nobody is spared by a name that is no command's.

@@ -74,6 +74,13 @@ impl Arguments {
         candidates.into_iter().filter(|candidate| !judge.is_valid(candidate)).collect()
     }
 
+    /// What the protocol calls the type of one, as the beginning of the word.
+    pub(super) fn type_of(&self, name: &str) -> String {
+        let schema = resolved(&self.schema(name), &self.schema["$defs"]);
+        // QAPI names what may be of several types.
+        schema["type"].as_str().unwrap_or("Guest").to_owned()
+    }
+
     /// The whole numbers next to the range that one takes, as JSON text: none of our types holds them all.
     pub(super) fn beyond(&self, name: &str) -> Vec<String> {
         let schema = resolved(&self.schema(name), &self.schema["$defs"]);
