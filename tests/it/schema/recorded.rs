@@ -109,6 +109,20 @@ fn recorded(command: &str) -> Option<Value> {
             }],
             "hooks": [{"hook": "/etc/qemu/fsfreeze-hook", "action": "freeze", "time": 5, "error": "exit status 1"}],
         }),
+        "waga-get-extensions" => json!([{
+            "name": "memory-usage", "state": "refused", "reason": "no such file", "source": "/usr/lib/waga/memory-usage.wasm",
+            "digest": "00ff", "runtime": "pulley",
+            "commands": [
+                {"name": "guest-acme-memory", "mode": "add", "enabled": true},
+                {"name": "guest-acme-swap", "mode": "wrap", "enabled": false, "reason": "it failed", "paused-ms": 1000},
+            ],
+            "grants": ["waga:extension/log@1.0.0"],
+            "limits": {
+                "cpu-ms": 100, "time-ms": 2000, "memory": 1, "message": 2, "host-calls": 3, "concurrency": 4, "log": 5,
+            },
+            "calls": 1, "failures": 2, "running": 3, "last-error": "it trapped", "last-error-seconds": 4, "last-call-seconds": 5,
+            "cpu-us": 6, "wall-us": 7, "max-wall-us": 8,
+        }]),
         _ => return None,
     })
 }

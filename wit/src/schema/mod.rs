@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fmt;
 
 use serde_json::{Map, Value};
-use wit_parser::{Function, PackageId, Resolve, SourceMap};
+use wit_parser::{Function, FunctionKind, PackageId, Resolve, SourceMap};
 
 use crate::{EXCEPTIONS, Exception, File, GUEST};
 use types::{Direction, Member, Types};
@@ -33,7 +33,7 @@ pub fn parse(resolve: &mut Resolve, files: &[File]) -> Result<PackageId, String>
 /// Arguments may have no members but these. Results may: a later release may add some.
 ///
 /// # Errors
-/// A type that JSON has nothing for.
+/// A type that JSON has nothing for; a function that is async or belongs to a resource.
 pub fn command(resolve: &Resolve, function: &Function) -> Result<Value, Unmapped> {
     with_exceptions(resolve, function, &[])
 }
@@ -62,6 +62,10 @@ fn with_exceptions(
     let docs = docs::of_function(&function.docs);
     let unmapped = |(place, what)| Unmapped { function: function.name.clone(), place, what };
 
+    if function.kind != FunctionKind::Freestanding {
+        let what = "is async or of a resource, and this agent calls neither".to_owned();
+        return Err(unmapped(("the function".to_owned(), what)));
+    }
     let types = Types::new(resolve, Direction::ToCommand, &exceptions);
     let params = function.params.iter().map(|param| Member {
         name: &param.name,
@@ -79,20 +83,20 @@ fn with_exceptions(
     Ok(Value::Object(schema))
 }
 
-/// A type that JSON has nothing for.
+/// A type that JSON has nothing for, or not where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unmapped {
     /// The function.
     pub function: String,
     /// The argument or result, and where in it.
     pub place: String,
-    /// What it is.
+    /// What is wrong, in the words with which the agent refuses it.
     pub what: String,
 }
 
 impl fmt::Display for Unmapped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} is {}, which JSON has nothing for", self.function, self.place, self.what)
+        write!(f, "{}: {}: {}", self.function, self.place, self.what)
     }
 }
 

@@ -45,10 +45,6 @@ fn each_type_has_its_schema() {
             json!({"type": "array", "prefixItems": [{"type": "boolean"}, {"type": "string"}], "items": false, "minItems": 2}),
         ),
         (
-            "list<option<bool>>",
-            json!({"type": "array", "items": {"anyOf": [{"type": "boolean"}, {"type": "null"}]}}),
-        ),
-        (
             "result<bool>",
             json!({"oneOf": [
                 {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": false},
@@ -164,6 +160,11 @@ fn a_function_has_docs_arguments_and_a_result() {
             },
         }))
     );
+    let nothing = json!({"anyOf": [{"type": "boolean"}, {"type": "null"}]});
+    for may_be in ["option<bool>", "result<option<bool>, string>"] {
+        let schema = schema(&format!("guest-acme-test: func() -> {may_be};"));
+        assert_eq!(schema.unwrap()["result"], nothing, "{may_be}");
+    }
     for nothing in ["", " -> result", " -> result<_, string>"] {
         assert_eq!(
             schema(&format!("guest-acme-test: func(){nothing};")),
@@ -188,26 +189,45 @@ fn what_has_no_json_is_refused_with_its_place() {
         record tagged { %type: string }
         variant choice { some(tagged) }
         type maybe = option<u8>;
+        variant perhaps { some(maybe) }
     ";
+    let only = "an option can only be an argument, a result or the member of a record";
+    let option = |place: &str| format!("argument '{place}': {only}");
     for (ty, expected) in [
-        ("file", "argument `x` is a resource"),
-        ("borrow<file>", "argument `x` is a resource"),
-        ("open", "argument `x.files[]` is a resource"),
-        ("tuple<u8, stream<u8>>", "argument `x[1]` is a stream"),
-        ("option<future>", "argument `x` is a future"),
-        ("option<option<u8>>", "argument `x` is an option of an option"),
-        ("list<option<maybe>>", "argument `x[]` is an option of an option"),
-        ("choice", "argument `x.some` is a record with a member `type`"),
-        ("map<string, u8>", "argument `x` is a map"),
-        ("result<file>", "argument `x.ok` is a resource"),
+        ("file", "argument 'x': a resource has no JSON".to_owned()),
+        ("borrow<file>", "argument 'x': a resource has no JSON".to_owned()),
+        ("open", "argument 'x.files[]': a resource has no JSON".to_owned()),
+        ("tuple<u8, stream<u8>>", "argument 'x[1]': a stream has no JSON".to_owned()),
+        ("option<future>", "argument 'x': a future has no JSON".to_owned()),
+        ("option<option<u8>>", option("x")),
+        ("option<maybe>", option("x")),
+        ("list<option<u8>>", option("x[]")),
+        ("tuple<maybe>", option("x[0]")),
+        ("result<_, option<u8>>", option("x.err")),
+        ("perhaps", option("x.some")),
+        ("choice", "argument 'x.some': has a member 'type', which names the case".to_owned()),
+        ("map<string, u8>", "argument 'x': a map is not taken yet: use a list of records".to_owned()),
+        ("result<file>", "argument 'x.ok': a resource has no JSON".to_owned()),
     ] {
         let refused = argument(definitions, ty).unwrap_err();
-        assert_eq!(refused, format!("guest-acme-test: {expected}, which JSON has nothing for"), "{ty}");
+        assert_eq!(refused, format!("guest-acme-test: {expected}"), "{ty}");
     }
-    for (result, place) in [("result<file>", "the result"), ("list<open>", "`[].files[]` of the result")] {
+    for (result, place) in [("result<file>", "result"), ("list<open>", "result '[].files[]'")] {
         let refused = schema(&format!("{definitions}\nguest-acme-test: func() -> {result};")).unwrap_err();
-        assert_eq!((&*refused.place, &*refused.what), (place, "a resource"), "{result}");
+        assert_eq!((&*refused.place, &*refused.what), (place, "a resource has no JSON"), "{result}");
     }
+    assert_eq!(schema("guest-acme-test: async func();").unwrap_err().place, "the function");
+}
+
+/// As deep as text can be made to nest them: the reading ends before the stack does.
+#[test]
+fn types_that_are_nested_too_deep_are_refused() {
+    let mut definitions = "type t0 = list<u16>;".to_owned();
+    for level in 1..5000 {
+        definitions += &format!("type t{level} = list<t{}>;", level - 1);
+    }
+    assert!(argument(&definitions, "t40").is_ok());
+    assert!(argument(&definitions, "t4999").unwrap_err().ends_with("is nested too deep"));
 }
 
 #[test]

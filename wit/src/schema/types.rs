@@ -12,6 +12,9 @@ use crate::{Exception, Wire};
 pub(super) type Failure = (String, String);
 type Result<T> = std::result::Result<T, Failure>;
 
+/// How deep types may be nested. What the agent takes is nested less.
+const DEEPEST: usize = 100;
+
 /// Which way values go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -40,13 +43,14 @@ pub(super) struct Types<'a> {
     names: HashMap<TypeId, String>,
     /// Where the reading is.
     place: Vec<String>,
+    depth: usize,
 }
 
 impl<'a> Types<'a> {
     /// None so far. The exceptions are those of one command.
     pub(super) fn new(resolve: &'a Resolve, direction: Direction, exceptions: &'a [Exception]) -> Self {
         let (definitions, names, place) = (Map::new(), HashMap::new(), Vec::new());
-        Self { resolve, direction, exceptions, definitions, names, place }
+        Self { resolve, direction, exceptions, definitions, names, place, depth: 0 }
     }
 
     /// The schema of the arguments.
@@ -61,8 +65,12 @@ impl<'a> Types<'a> {
             Some((_, Some(TypeDefKind::Result(result)))) => result.ok,
             other => other.map(|(ty, _)| ty),
         };
-        let schema = match success {
-            Some(ty) => self.value(&ty)?,
+        let schema = match success.map(|ty| (ty, self.kind(&ty))) {
+            Some((_, Some(TypeDefKind::Option(inner)))) => {
+                let schema = self.value(inner)?;
+                map(json!({"anyOf": [schema, {"type": "null"}]}))
+            }
+            Some((ty, _)) => self.value(&ty)?,
             None => object_of(Map::new()),
         };
         Ok(self.complete(schema))
@@ -78,12 +86,14 @@ impl<'a> Types<'a> {
 
     /// What a type is behind its names; nothing for one that WIT itself has.
     fn kind(&self, ty: &Type) -> Option<&'a TypeDefKind> {
-        let Type::Id(id) = ty else { return None };
-        match &self.resolve.types[*id].kind {
-            TypeDefKind::Type(other @ Type::Id(_)) => self.kind(other),
-            TypeDefKind::Type(_) => None,
-            kind => Some(kind),
+        let mut ty = ty;
+        while let Type::Id(id) = ty {
+            match &self.resolve.types[*id].kind {
+                TypeDefKind::Type(other) => ty = other,
+                kind => return Some(kind),
+            }
         }
+        None
     }
 
     fn value(&mut self, ty: &Type) -> Result<Map<String, Value>> {
@@ -100,22 +110,22 @@ impl<'a> Types<'a> {
             Type::F32 | Type::F64 => of_type("number"),
             Type::Char => map(json!({"type": "string", "minLength": 1, "maxLength": 1})),
             Type::String => of_type("string"),
-            Type::ErrorContext => return Err(self.failure("an error context")),
+            Type::ErrorContext => return Err(self.failure("an error-context has no JSON")),
             Type::Id(id) => self.defined(*id)?,
         })
     }
 
     /// A type that WIT text defines: by reference, if it has a name.
-    fn defined(&mut self, id: TypeId) -> Result<Map<String, Value>> {
+    fn defined(&mut self, mut id: TypeId) -> Result<Map<String, Value>> {
         let types = &self.resolve.types;
+        // A `use` stands for the type that it names.
+        while let TypeDefKind::Type(Type::Id(used)) = types[id].kind
+            && types[used].name == types[id].name
+        {
+            id = used;
+        }
         let ty = &types[id];
         let Some(name) = &ty.name else { return self.structure(id) };
-        // A `use` stands for the type that it names.
-        if let TypeDefKind::Type(Type::Id(used)) = ty.kind
-            && types[used].name.as_ref() == Some(name)
-        {
-            return self.defined(used);
-        }
         let name = match self.names.get(&id) {
             Some(name) => name.clone(),
             None => {
@@ -145,9 +155,19 @@ impl<'a> Types<'a> {
         free
     }
 
+    /// A type, whatever its name.
     fn structure(&mut self, id: TypeId) -> Result<Map<String, Value>> {
-        let resolve = self.resolve;
-        Ok(match &resolve.types[id].kind {
+        if self.depth == DEEPEST {
+            return Err(self.failure("is nested too deep"));
+        }
+        self.depth += 1;
+        let schema = self.structure_of(&self.resolve.types[id].kind);
+        self.depth -= 1;
+        schema
+    }
+
+    fn structure_of(&mut self, kind: &TypeDefKind) -> Result<Map<String, Value>> {
+        Ok(match kind {
             TypeDefKind::Type(ty) => self.value(ty)?,
             TypeDefKind::List(Type::U8) => map(json!({"type": "string", "contentEncoding": "base64"})),
             TypeDefKind::List(ty) => {
@@ -168,9 +188,9 @@ impl<'a> Types<'a> {
                 map(json!({"type": "array", "prefixItems": items, "items": false, "minItems": length}))
             }
             TypeDefKind::Record(record) => self.object(None, members(record))?,
-            TypeDefKind::Option(ty) => {
-                let schema = self.optional(ty)?;
-                map(json!({"anyOf": [schema, {"type": "null"}]}))
+            TypeDefKind::Option(_) => {
+                let places = "an option can only be an argument, a result or the member of a record";
+                return Err(self.failure(places));
             }
             TypeDefKind::Enum(cases) => {
                 words(cases.cases.iter().map(|case| (&*case.name, docs::of(&case.docs))))
@@ -196,21 +216,13 @@ impl<'a> Types<'a> {
                 map(json!({"oneOf": arms}))
             }
             TypeDefKind::Resource | TypeDefKind::Handle(Handle::Own(_) | Handle::Borrow(_)) => {
-                return Err(self.failure("a resource"));
+                return Err(self.failure("a resource has no JSON"));
             }
-            TypeDefKind::Map(..) => return Err(self.failure("a map")),
-            TypeDefKind::Future(_) => return Err(self.failure("a future")),
-            TypeDefKind::Stream(_) => return Err(self.failure("a stream")),
-            TypeDefKind::Unknown => return Err(self.failure("an unknown type")),
+            TypeDefKind::Map(..) => return Err(self.failure("a map is not taken yet: use a list of records")),
+            TypeDefKind::Future(_) => return Err(self.failure("a future has no JSON")),
+            TypeDefKind::Stream(_) => return Err(self.failure("a stream has no JSON")),
+            TypeDefKind::Unknown => return Err(self.failure("an unknown type has no JSON")),
         })
-    }
-
-    /// What is in an option.
-    fn optional(&mut self, ty: &Type) -> Result<Map<String, Value>> {
-        if let Some(TypeDefKind::Option(_)) = self.kind(ty) {
-            return Err(self.failure("an option of an option"));
-        }
-        self.value(ty)
     }
 
     /// An object with these members; those that are options may be absent. The tag is a member `type` that says which case it is.
@@ -230,10 +242,7 @@ impl<'a> Types<'a> {
                 Some(TypeDefKind::Option(inner)) => Some(inner),
                 _ => None,
             };
-            let schema = self.within(name, |types| match inner {
-                Some(inner) => types.optional(inner),
-                None => types.value(&ty),
-            })?;
+            let schema = self.within(name, |types| types.value(inner.unwrap_or(&ty)))?;
             let (name, mut schema) = self.excepted(name, schema);
             describe(&mut schema, docs);
             properties.insert(name.to_owned(), schema.into());
@@ -278,12 +287,17 @@ impl<'a> Types<'a> {
                 None => self.object(tag, std::iter::empty())?,
                 Some((_, Some(TypeDefKind::Record(record)))) => {
                     if record.fields.iter().any(|field| field.name == "type") {
-                        let place =
-                            self.within(&case.name, |types| types.failure("a record with a member `type`"));
+                        let place = self.within(&case.name, |types| {
+                            types.failure("has a member 'type', which names the case")
+                        });
                         return Err(place);
                     }
                     // Its members stand beside the tag, at the place of the variant itself.
                     self.object(tag, members(record))?
+                }
+                Some((_, Some(TypeDefKind::Option(_)))) => {
+                    let places = "an option can only be an argument, a result or the member of a record";
+                    return Err(self.within(&case.name, |types| types.failure(places)));
                 }
                 Some((ty, _)) => {
                     self.object(tag, std::iter::once(Member { name: "value", ty, docs: None }))?
@@ -305,9 +319,9 @@ impl<'a> Types<'a> {
     fn failure(&self, what: &str) -> Failure {
         let path = self.place.join(".").replace(".[", "[");
         let place = match (self.direction, path.as_str()) {
-            (Direction::ToCommand, path) => format!("argument `{path}`"),
-            (Direction::FromCommand, "") => "the result".to_owned(),
-            (Direction::FromCommand, path) => format!("`{path}` of the result"),
+            (Direction::ToCommand, path) => format!("argument '{path}'"),
+            (Direction::FromCommand, "") => "result".to_owned(),
+            (Direction::FromCommand, path) => format!("result '{path}'"),
         };
         (place, what.to_owned())
     }
