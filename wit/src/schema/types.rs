@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
-use wit_parser::{Handle, Record, Resolve, Type, TypeDefKind, TypeId, TypeOwner, Variant};
+use wit_parser::{Record, Resolve, Type, TypeDefKind, TypeId, TypeOwner, Variant};
 
 use super::docs;
 use crate::{Exception, Wire};
@@ -215,7 +215,7 @@ impl<'a> Types<'a> {
                 let arms = arms.into_iter().map(arm).collect::<Result<Vec<_>>>()?;
                 map(json!({"oneOf": arms}))
             }
-            TypeDefKind::Resource | TypeDefKind::Handle(Handle::Own(_) | Handle::Borrow(_)) => {
+            TypeDefKind::Resource | TypeDefKind::Handle(_) => {
                 return Err(self.failure("a resource has no JSON"));
             }
             TypeDefKind::Map(..) => return Err(self.failure("a map is not taken yet: use a list of records")),
