@@ -1,5 +1,6 @@
 //! The contract holds: what the WIT says, what `schema.json` says and what the agent's commands do are one.
 
+mod component;
 mod recorded;
 mod replies;
 mod requests;
