@@ -14,7 +14,7 @@ use smol::channel::Receiver;
 use smol::future::{or, try_zip};
 use smol::{Async, Timer};
 
-use crate::helper::{kill, kill_marked, mark};
+use crate::helper::{kill, mark};
 use crate::sys::spawn::{self, Ended, Program};
 
 /// What a pipe holds if the system lets it, and what is moved at once, in bytes: each time costs a thread a turn.
@@ -156,12 +156,14 @@ struct Running {
 impl Running {
     async fn end(&mut self) -> Ended {
         let Some(child) = &mut self.child else { return Ended::Unknown };
-        let ended = child.end().await;
-        self.child = None;
-        let mark = std::mem::take(&mut self.mark);
-        // It may hold the pipes, and write on and on.
-        blocking::unblock(move || kill_marked(&mark)).await;
-        ended
+        child.ended().await;
+        let (pid, mark) = (child.pid(), self.mark.clone());
+        // What it left may hold the pipes, and write on and on. Before it is reaped, for its group has its number.
+        blocking::unblock(move || kill(pid, &mark)).await;
+        match self.child.take() {
+            Some(child) => child.wait().await,
+            None => Ended::Unknown,
+        }
     }
 }
 

@@ -256,11 +256,6 @@ pub(crate) fn kill(pid: i32, mark: &str) {
         // It may be gone already; nobody else has its number before it is reaped.
         let _ = kill_process_group(group, Signal::KILL);
     }
-    kill_marked(mark);
-}
-
-/// Kills whoever has this mark.
-pub(crate) fn kill_marked(mark: &str) {
     for _ in 0..ROUNDS {
         let marked = marked(mark);
         if marked.is_empty() {

@@ -116,6 +116,19 @@ fn what_it_leaves_behind_holds_nobody_up() {
     wait_until_gone(&file);
 }
 
+/// One that cleared its environment is of the group still, whoever else ends first.
+#[test]
+fn what_bears_no_mark_goes_with_the_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!(
+        "cat; env -i /bin/sh -c 'echo $$ >{0}; exec sleep 1000' & while ! [ -s {0} ]; do :; done; kill -9 $$",
+        file.display()
+    );
+    assert_eq!(run(&script, Vec::new()).unwrap().code, Err(9));
+    wait_until_gone(&file);
+}
+
 #[test]
 fn an_input_that_fails_ends_it() {
     struct Broken(bool);
