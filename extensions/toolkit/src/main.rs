@@ -4,11 +4,13 @@
 
 mod build;
 mod component;
+mod inspect;
 mod wit_text;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Builds, inspects, tries and compiles extensions of the waga guest agent.
@@ -22,14 +24,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Build(build::Options),
+    Inspect(inspect::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
-        Verb::Build(options) => build::run(&options).map(Some),
+        Verb::Build(options) => build::run(&options),
+        Verb::Inspect(options) => inspect::run(&options),
     };
-    let printed = done.and_then(|text| text.map_or(Ok(()), |text| print(&text).map_err(Into::into)));
-    match printed {
+    match done.and_then(|text| print(&text).context("cannot write to stdout")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("waga-ext: {error:#}");
