@@ -21,9 +21,11 @@ const LARGEST: usize = 512 << 10;
 /// What the parser says, with the place.
 pub(crate) fn read(folder: &Path) -> Result<(Resolve, PackageId)> {
     let mut resolve = Resolve::default();
-    let (package, _) =
-        resolve.push_path(folder).with_context(|| format!("cannot read the WIT in {}", folder.display()))?;
-    Ok((resolve, package))
+    match resolve.push_path(folder) {
+        Ok((package, _)) => Ok((resolve, package)),
+        // Only the parser's own rendering says where.
+        Err(error) => bail!("{}", resolve.render_error(&error)),
+    }
 }
 
 /// Prints a package and all that came with it.

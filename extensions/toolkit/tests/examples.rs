@@ -42,7 +42,10 @@ fn commands(report: &Value) -> Vec<(&str, &str)> {
     let commands = report["commands"].as_array().unwrap().iter();
     commands
         .map(|it| {
-            (it["wit"].as_str().unwrap(), it["docs"].as_str().unwrap_or_default().lines().next().unwrap())
+            (
+                it["wit"].as_str().unwrap(),
+                it["docs"].as_str().unwrap_or_default().lines().next().unwrap_or_default(),
+            )
         })
         .collect()
 }

@@ -1,7 +1,6 @@
 //! `waga-ext inspect`: what a component has and what it asks for, without running it.
 
 mod bill;
-mod permission;
 mod report;
 mod world;
 

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use serde::Serialize;
+use waga::extension::{Standing, standing};
 
 use super::bill::Bill;
-use super::permission::{self, Permission};
 use super::world::World;
 
 /// Of a component.
@@ -16,8 +16,6 @@ pub(super) struct Report<'a> {
     /// Whether there are commands that only the running component names.
     handler: bool,
     imports: Vec<Asked<'a>>,
-    /// What it exports besides commands and takes a word of the operator's.
-    exports: Vec<Asked<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wit_ignored: Option<&'a str>,
     sizes: &'a Bill,
@@ -34,11 +32,44 @@ struct Command<'a> {
     wit: &'a str,
 }
 
+/// An import, and what it takes.
 #[derive(Debug, Serialize)]
 struct Asked<'a> {
     name: &'a str,
-    #[serde(flatten)]
     permission: Permission,
+    /// The line of the extension's table in agent.toml.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Permission {
+    /// None: every component has it.
+    Given,
+    /// The line.
+    Grant,
+    /// There is none that would do: the agent refuses such a component.
+    Unknown,
+}
+
+impl<'a> Asked<'a> {
+    fn new(name: &'a str) -> Self {
+        let (permission, line) = match standing(name) {
+            Standing::Free => (Permission::Given, None),
+            Standing::Granted(line) => (Permission::Grant, Some(line)),
+            Standing::Unknown => (Permission::Unknown, None),
+        };
+        Self { name, permission, line }
+    }
+
+    fn text(&self) -> &str {
+        match (&self.permission, &self.line) {
+            (_, Some(line)) => line,
+            (Permission::Unknown, _) => "unknown: this agent refuses to load the component",
+            _ => "always given",
+        }
+    }
 }
 
 impl<'a> Report<'a> {
@@ -51,17 +82,12 @@ impl<'a> Report<'a> {
                 wit: &command.wit,
             })
         });
-        let imports =
-            world.imports.iter().map(|name| Asked { name, permission: permission::of_import(name) });
-        let exports = world.exports.iter().filter_map(|name| {
-            permission::of_export(name).map(|permission| Asked { name: name.as_str(), permission })
-        });
+        let imports = world.imports.iter().map(|name| Asked::new(name));
         Self {
             file,
             commands: commands.collect(),
             handler: world.handler,
             imports: imports.collect(),
-            exports: exports.collect(),
             wit_ignored: world.distrust.as_deref(),
             sizes: bill,
             world,
@@ -97,10 +123,9 @@ impl<'a> Report<'a> {
         }
 
         writeln!(out, "\nPermissions:")?;
-        let asked = self.imports.iter().chain(&self.exports);
-        let width = asked.clone().map(|asked| asked.name.len()).max().unwrap_or_default();
-        for asked in asked {
-            writeln!(out, "  {:width$}  {}", asked.name, asked.permission.text())?;
+        let width = self.imports.iter().map(|asked| asked.name.len()).max().unwrap_or_default();
+        for asked in &self.imports {
+            writeln!(out, "  {:width$}  {}", asked.name, asked.text())?;
         }
         if self.imports.is_empty() {
             writeln!(out, "  It imports nothing, so it needs none.")?;
@@ -150,8 +175,11 @@ mod tests {
             Interface { name: "a:a/i".into(), commands: vec![command], wit: "interface i {}".into() };
         let world = World {
             interfaces: vec![interface],
-            exports: vec!["waga:extension/freeze-hooks@1.0.0".into(), "a:a/other".into()],
-            imports: vec!["waga:extension/exec@1.0.0".into()],
+            imports: vec![
+                "waga:guest/guest-get-load@1.0.0".into(),
+                "waga:extension/log@1.0.0".into(),
+                "a:a/b".into(),
+            ],
             ..World::default()
         };
         Report::new("x.wasm", &world, &Bill::default()).text()
@@ -162,12 +190,12 @@ mod tests {
         let text = report("Does it. And more.\n\nMuch more.");
         for line in [
             "  guest-x  Does it.",
-            "  waga:extension/exec@1.0.0          exec = [{ program = \"/PATH/TO/PROGRAM\", args = [\"...\"] }]",
-            "  waga:extension/freeze-hooks@1.0.0  freeze-hooks = true",
+            "  waga:guest/guest-get-load@1.0.0  commands = [\"guest-get-load\"]",
+            "  waga:extension/log@1.0.0         always given",
+            "  a:a/b                            unknown: this agent refuses to load the component",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}\n\n{text}");
         }
-        assert!(!text.contains("a:a/other"), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context, Result, bail};
+use waga::config::command_name::is_command;
 use wasmparser::{Parser, Payload};
 use wit_component::{DecodedWasm, Output, WitPrinter};
 use wit_parser::{InterfaceId, Resolve, TypeOwner, WorldItem, WorldKey};
@@ -16,8 +17,6 @@ pub(super) struct World {
     pub(super) interfaces: Vec<Interface>,
     /// Whether it names commands itself.
     pub(super) handler: bool,
-    /// Other interfaces that it exports.
-    pub(super) exports: Vec<String>,
     /// Interfaces of which it imports something but types.
     pub(super) imports: Vec<String>,
     /// Why the WIT that it carries was not used.
@@ -71,7 +70,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<World> {
             continue;
         }
         if !resolve.interfaces[*id].functions.keys().any(|name| is_command(name)) {
-            found.exports.push(name);
             continue;
         }
         let real = Blocks::of(&resolve, *id, None)?;
@@ -227,15 +225,6 @@ fn print(resolve: &Resolve, id: InterfaceId, real: &Blocks) -> Result<String> {
     Ok(text)
 }
 
-/// Whether a function of this name is a command.
-fn is_command(name: &str) -> bool {
-    let word = |word: &str| {
-        word.starts_with(|first: char| first.is_ascii_lowercase())
-            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    };
-    name.len() <= 64 && name.strip_prefix("guest-").is_some_and(|rest| rest.split('-').all(word))
-}
-
 /// A component without the docs that other tools put in.
 fn without_docs(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut kept = wasm_encoder::Component::new();
@@ -309,7 +298,6 @@ mod tests {
     fn types_are_the_components_and_docs_those_of_its_wit() {
         let plain = read(&component(WIT)).unwrap();
         assert_eq!(plain.imports, ["waga:extension/log@1.0.0", "a:a/unused@0.1.0"]);
-        assert_eq!(plain.exports, ["waga:extension/freeze-hooks@1.0.0"]);
         let [interface] = &plain.interfaces[..] else { panic!("{plain:?}") };
         assert_eq!(interface.name, "a:a/i@0.1.0");
         let command = Command {
