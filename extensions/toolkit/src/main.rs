@@ -3,6 +3,7 @@
 //! Each verb has a module of its own with its options. What is asked for goes to standard output, progress and errors to standard error.
 
 mod build;
+mod compile;
 mod component;
 mod inspect;
 mod wit_text;
@@ -25,12 +26,14 @@ struct Cli {
 enum Verb {
     Build(build::Options),
     Inspect(inspect::Options),
+    Compile(compile::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Build(options) => build::run(&options),
         Verb::Inspect(options) => inspect::run(&options),
+        Verb::Compile(options) => return compile::run(&options),
     };
     match done.and_then(|text| print(&text).context("cannot write to stdout")) {
         Ok(()) => ExitCode::SUCCESS,
