@@ -7,6 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use wasm_encoder::{
+    CodeSection, Component, Function, FunctionSection, Module, ModuleSection, TypeSection, ValType,
+};
 
 fn start(words: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_waga-ext"))
@@ -63,13 +66,26 @@ fn component() -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// A component with so many multiplications in one function.
-fn large(count: usize) -> Vec<u8> {
-    let text = format!(
-        "(component (core module (func (param i32) (result i32) local.get 0 {})))",
-        "local.get 0 i32.mul ".repeat(count)
-    );
-    wat::parse_str(text).unwrap()
+/// A component with functions of so many multiplications each.
+fn large(functions: u32, count: usize) -> Vec<u8> {
+    let mut types = TypeSection::new();
+    types.ty().function([ValType::I32], [ValType::I32]);
+    let (mut declared, mut code) = (FunctionSection::new(), CodeSection::new());
+    for _ in 0..functions {
+        declared.function(0);
+        let mut body = Function::new([]);
+        body.instructions().local_get(0);
+        for _ in 0..count {
+            body.instructions().local_get(0).i32_mul();
+        }
+        body.instructions().end();
+        code.function(&body);
+    }
+    let mut module = Module::new();
+    module.section(&types).section(&declared).section(&code);
+    let mut component = Component::new();
+    component.section(&ModuleSection(&module));
+    component.finish()
 }
 
 #[test]
@@ -105,7 +121,7 @@ fn what_is_no_component_is_refused_for_good() {
 
 #[test]
 fn limits_end_it_with_the_key_to_change() {
-    let module = large(500_000);
+    let module = large(8, 500_000);
     let one = |words: &[&str]| compile(&module, &[&["--runtime", "native"][..], words].concat());
     refused(&one(&["--module-size", "1000"]), 3, "more than 1000 bytes: [extensions] module-size");
     refused(&one(&["--memory", "50000000"]), 3, "50000000 bytes of memory: [extensions] compile.memory");
