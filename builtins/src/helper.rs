@@ -96,11 +96,7 @@ impl Helper {
 
     /// Its whole life: told when it is known how it ended, and watched on as long as anything of it needs that.
     async fn live(self, done: Sender<Result<String, Failure>>) {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        // With the time, for an agent before this one may have had its number, and have left something behind that is to live.
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let mark = format!("{MARK}={}.{run}.{}", std::process::id(), since.as_nanos());
+        let mark = mark();
         let (name, limit, stop) = (self.program.clone(), self.limit, self.stop.clone());
         // Whichever comes first: it must not go on.
         let mut over = pin!(over(Instant::now(), limit, stop));
@@ -245,8 +241,17 @@ fn read_piece(pipe: &PipeReader, output: &mut Vec<u8>) -> io::Result<usize> {
     Ok(bytes.len())
 }
 
+/// A mark that no other run has.
+pub(crate) fn mark() -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    // With the time, for an agent before this one may have had its number, and have left something behind that is to live.
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    format!("{MARK}={}.{run}.{}", std::process::id(), since.as_nanos())
+}
+
 /// Kills a helper that was not reaped yet with its group, and whoever else has its mark, wherever it went: into a session of its own, say.
-fn kill(pid: i32, mark: &str) {
+pub(crate) fn kill(pid: i32, mark: &str) {
     if let Some(group) = Pid::from_raw(pid) {
         // It may be gone already; nobody else has its number before it is reaped.
         let _ = kill_process_group(group, Signal::KILL);

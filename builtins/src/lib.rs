@@ -10,6 +10,7 @@ mod error;
 pub mod exec;
 mod extensions;
 pub mod file;
+pub mod filter;
 pub mod fsfreeze;
 mod helper;
 mod limits;

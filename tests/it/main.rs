@@ -37,6 +37,7 @@ mod process;
 mod refused;
 mod requests;
 mod retry;
+mod schema;
 mod secrets;
 mod serial;
 mod service;

@@ -12,5 +12,6 @@
 pub mod agent;
 pub mod bench;
 pub mod client;
+pub mod component;
 pub mod pty;
 pub mod vm;

@@ -15,7 +15,7 @@ pub(super) struct Gate {
 
 /// One that may be writing, as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Writer(Arc<Gate>);
+pub struct Writer(Arc<Gate>);
 
 impl Gate {
     pub(super) fn enter(self: &Arc<Self>) -> Writer {

@@ -30,6 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use commands::COMMANDS;
+pub use gate::Writer;
 pub use plan::Exclude;
 pub use state::Freeze;
 

@@ -165,7 +165,7 @@ impl Freeze {
     ///
     /// # Errors
     /// Filesystems are frozen.
-    pub(crate) fn writer(&self) -> Result<Writer> {
+    pub fn writer(&self) -> Result<Writer> {
         // Counted before it is asked, so that no freeze begins in between.
         let writer = self.gate.enter();
         if self.is_frozen() { Err(Error::generic("filesystems are frozen by now")) } else { Ok(writer) }

@@ -233,12 +233,20 @@ impl Child {
     }
 
     /// Waits until the child ends, and reaps it.
-    ///
+    pub(crate) async fn wait(mut self) -> Ended {
+        self.ask(WaitIdOptions::EXITED).await
+    }
+
+    /// Waits until the child has ended, and does not reap it: its number, and that of its group, are still nobody else's.
+    pub(crate) async fn ended(&mut self) {
+        self.ask(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).await;
+    }
+
     /// A child without a pidfd is asked by the clock, which needs neither a descriptor nor a thread.
-    pub(crate) async fn wait(self) -> Ended {
-        let (mut pidfd, [mut pause, longest]) = (self.end, PAUSES);
+    async fn ask(&mut self, what: WaitIdOptions) -> Ended {
+        let (mut pidfd, [mut pause, longest]) = (self.end.take(), PAUSES);
         loop {
-            match waitid(WaitId::Pid(self.pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+            match waitid(WaitId::Pid(self.pid), what | WaitIdOptions::NOHANG) {
                 Ok(Some(status)) => return Ended::from(&status),
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(_) => return Ended::Unknown,

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::tests::System;
 use super::{CallLimits, Extension, Extensions, Runtime};
 use crate::policy::Origin;
@@ -215,6 +217,53 @@ fn a_name_is_given_once() {
         system.resolve("waga").unwrap_err(),
         "@/agent.d/a.toml:2:12: [extension.x]: it is declared already, at @/agent.toml:1:12: [extension.x]; give one of them another name"
     );
+}
+
+/// Keys, each with values right and wrong; the first one is right.
+const KEYS: &[(&str, &[&str])] = &[
+    ("module", &["'/m'", "\"m\\u0000\"", "''"]),
+    ("add", &["[]", "['guest-acme-a', \"guest-acme-b\"]", "['guest-info']", "'x'"]),
+    (
+        "config.a",
+        &[
+            "1",
+            "-0.0",
+            "1e-300",
+            "1979-05-27",
+            "07:32:00.5",
+            "nan",
+            "[[], [{ x = \"\\n\" }]]",
+            "{}",
+            "5e-324",
+        ],
+    ),
+    ("config.'b c'", &["\"\\u0000\\\"\"", "9223372036854775807", "{ d = { e.f = [] } }", "true"]),
+    ("config.\"$__toml_private_datetime\"", &["'x'", "'1979-05-27'", "1"]),
+    ("limits.cpu", &["'1ns'", "'59m 59s 999ms'", "'0s'", "1"]),
+    ("limits.time", &["'1h'", "'2h'", "'1month'"]),
+    ("limits.memory", &["'4GiB'", "65536", "65537", "'4097MiB'", "-1", "1.5"]),
+    ("limits.message", &["'1KiB'", "'x'"]),
+    ("limits.host-calls", &["0", "9223372036854775807"]),
+    ("limits.concurrency", &["64", "65"]),
+    ("limits.log", &["0", "'1B'"]),
+    ("wrap", &["[]"]),
+];
+
+proptest! {
+    #[test]
+    fn any_extension_is_read_and_dumped_or_refused_with_its_place(
+        keys in prop::sample::subsequence(KEYS, 1..KEYS.len()),
+        choices in prop::collection::vec(0_usize..30, KEYS.len()),
+        another_first in any::<bool>(),
+    ) {
+        // The first value is likely, for one that is wrong ends it all.
+        let line = |((key, values), choice): (&(&str, &[&str]), usize)| {
+            format!("{key} = {}\n", values.get(choice).unwrap_or(&values[0]))
+        };
+        let lines: String = keys.iter().zip(choices).map(line).collect();
+        let first = if another_first { "[extension.x]\nmodule = 'x'\n" } else { "[extensions]\nstack = '1MiB'\n" };
+        super::oracle::check(&format!("{first}[extension.a]\n{lines}"));
+    }
 }
 
 /// What the parser lets through is bounded, and what it does not is a fault: neither is the end of the program.

@@ -16,8 +16,8 @@ mod log;
 pub mod oracle;
 mod qemu_ga_conf;
 mod schema;
-mod size;
-mod trust;
+pub(crate) mod size;
+pub(crate) mod trust;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

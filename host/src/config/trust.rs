@@ -1,4 +1,5 @@
-//! Reads our own configuration files, and only such as nobody but root, or the user who runs the agent, could have written.
+//! Reads our own configuration files, and only such as nobody but root, or the user who runs the agent, could have written. What else
+//! is to be trusted so (modules, what was compiled) asks here.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
@@ -51,16 +52,21 @@ pub(super) fn read(path: &Path, from: From) -> Result<Option<String>, ConfigErro
         return Err(failed(&"is not a regular file"));
     }
     if from == From::Trusted {
-        distrust(&metadata, WRITABLE).map_or(Ok(()), |reason| Err(failed(&reason)))?;
-        folder_of(path)?;
-        let real = path.canonicalize().map_err(|error| failed(&error))?;
-        folder_of(&real)?;
+        opened(path, &metadata)?;
     }
     text(&mut file, &metadata).map(Some).map_err(|reason| failed(&reason))
 }
 
+/// Whether a file that was opened at `path` can be relied on: nobody else could have written it, or put another in its place.
+pub(crate) fn opened(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+    let failed = |text: &dyn std::fmt::Display| ConfigError::new(format!("{}: {text}", path.display()));
+    distrust(metadata, WRITABLE).map_or(Ok(()), |reason| Err(failed(&reason)))?;
+    folder_of(path)?;
+    folder_of(&path.canonicalize().map_err(|error| failed(&error))?)
+}
+
 /// Whoever may write to the folder of a file may put another in its place, or take it away.
-fn folder_of(path: &Path) -> Result<(), ConfigError> {
+pub(crate) fn folder_of(path: &Path) -> Result<(), ConfigError> {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => folder(Path::new(".")),
         Some(parent) => folder(parent),
@@ -94,7 +100,13 @@ fn text(file: &mut File, metadata: &Metadata) -> Result<String, String> {
     })
 }
 
-/// Why what a file says cannot be relied on.
+/// Why an opened file or folder cannot be relied on, wherever it stands: others could have written to it.
+#[cfg(feature = "extensions")]
+pub(crate) fn doubt(metadata: &Metadata) -> Option<String> {
+    distrust(metadata, WRITABLE)
+}
+
+/// Why what a file says cannot be relied on, if any of these permission bits says so, or its owner.
 fn distrust(metadata: &Metadata, writable: u32) -> Option<String> {
     let (owner, us) = (metadata.uid(), geteuid());
     if owner != 0 && owner != us.as_raw() {

@@ -15,7 +15,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// Bytes of a page that is tried.
-const PAGE: usize = 4096;
+pub(super) const PAGE: usize = 4096;
 
 /// Maps an artifact.
 ///

@@ -1,9 +1,13 @@
 //! Extensions: WebAssembly components that add commands, each in a sandbox that holds only what the operator granted.
 
 mod artifact;
+pub mod cache;
 mod call;
 mod clock;
+pub mod compile;
+pub mod compiled;
 pub mod description;
+pub mod digest;
 pub mod engine;
 pub mod failure;
 mod grants;
@@ -12,6 +16,7 @@ mod health;
 mod imports;
 mod log;
 mod meter;
+pub mod module;
 mod names;
 pub mod reflect;
 pub mod sandbox;

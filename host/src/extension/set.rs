@@ -15,8 +15,8 @@ use waga_builtins::{Agent, ExtensionInfo};
 use super::engine::{self, Engine, Kind};
 use super::handle::Handle;
 use super::sandbox::Sandbox;
-use super::source::{Fault, Source};
-use super::unit::{Known, Phase, Unit, outcome};
+use super::source::{Fault, Known, Source};
+use super::unit::{Phase, Unit, outcome};
 use super::{artifact, grants};
 use crate::config::command_name::{is_command, is_protected};
 use crate::config::{self, Runtime};
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Extensions {
     settings: config::Extensions,
     pub(super) units: Vec<Arc<Unit>>,
-    source: Source,
+    source: Arc<Source>,
     agent: OnceLock<Weak<Agent>>,
     engine: Mutex<Option<Arc<Engine>>>,
     /// What components are run as, once that was tried.
@@ -50,7 +50,7 @@ impl fmt::Debug for Extensions {
 impl Extensions {
     /// Those of a configuration, with what the cache knows of them. No module is read.
     pub fn open(settings: &config::Extensions) -> Arc<Self> {
-        let source = Source::new(settings);
+        let source = Arc::new(Source::new(settings));
         let units: Vec<_> =
             settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone()))).collect();
         for unit in &units {
@@ -222,15 +222,16 @@ impl Extensions {
     async fn discover(self: &Arc<Self>, unit: &Arc<Unit>) -> Result<Known, Fault> {
         self.thawed().await;
         let kind = self.kind().await?;
-        self.source.known(self.agent(), unit.name(), &unit.config.module, kind, true).await
+        self.source.known(self.agent(), unit.name(), &unit.config.module, kind, None).await
     }
 
     /// As [`Self::discover`], but what the cache holds of it did not do.
     async fn rediscover(self: &Arc<Self>, unit: &Arc<Unit>, known: &Arc<Known>) -> Result<Known, Fault> {
         self.thawed().await;
         let kind = self.kind().await?;
-        let trust = known.kind != kind;
-        self.source.known(self.agent(), unit.name(), &unit.config.module, kind, trust).await
+        // Of another kind it was not looked for yet.
+        let distrusted = (known.kind == kind).then_some(known.digest);
+        self.source.known(self.agent(), unit.name(), &unit.config.module, kind, distrusted).await
     }
 
     /// Puts an extension into another phase, and tells those whom it concerns.

@@ -1,4 +1,4 @@
-//! Where what is known of an extension comes from: the cache, or compiling it.
+//! What is known of a module, and where what was compiled of it is: from the cache, or by compiling it.
 
 use std::fs::File;
 use std::io;
@@ -7,45 +7,191 @@ use std::sync::Arc;
 
 use waga_builtins::Agent;
 
-use super::engine::Kind;
-use super::unit::Known;
-use crate::config;
+use super::artifact;
+use super::cache::{Cache, Entry};
+use super::compile::{CompileError, Compiler};
+use super::description::Description;
+use super::digest::Digest;
+use super::engine::{ARTIFACTS, Kind};
+use super::module::{Module, ModuleError};
+use crate::config::{Extensions, Runtime};
 
 /// Why nothing is known.
 #[derive(Debug)]
 pub(super) enum Fault {
+    /// Something is not there that may yet come.
     Missing(String),
+    /// What is there must not, or cannot, be used.
     Refused(String),
 }
 
+/// What is known of a module.
 #[derive(Debug)]
-pub(super) struct Source {}
+pub(super) struct Known {
+    pub(super) digest: Digest,
+    pub(super) description: Description,
+    /// What it was compiled for.
+    pub(super) kind: Kind,
+    compiled: Compiled,
+}
+
+/// Where what was compiled is.
+#[derive(Debug)]
+enum Compiled {
+    Cached(Entry),
+    /// It could not be kept.
+    InMemory(File),
+}
+
+/// The cache and the compiler.
+#[derive(Debug)]
+pub(super) struct Source {
+    settings: Extensions,
+    /// `None` if nothing can be trusted that is there.
+    cache: Option<Cache>,
+    compiler: Compiler,
+}
 
 impl Source {
-    pub(super) fn new(_: &config::Extensions) -> Self {
-        Self {}
+    pub(super) fn new(settings: &Extensions) -> Self {
+        let cache = Cache::open(&settings.cache);
+        let cache = cache.inspect_err(|error| tracing::error!("the cache is not used: {error}")).ok();
+        Self { settings: settings.clone(), cache, compiler: Compiler::installed() }
     }
 
-    pub(super) fn remembered(&self, _: &Arc<str>, _: &Path) -> Option<Known> {
-        None
+    /// What is known of the module at `path` of the extension `name`, if it is still that of last time. It is not read.
+    pub(super) fn remembered(&self, name: &str, path: &Path) -> Option<Known> {
+        let cache = self.cache.as_ref()?;
+        let digest = cache.known(name, path)?;
+        let kinds: &[Kind] = match self.settings.runtime {
+            Runtime::Auto => &[Kind::Native, Kind::Pulley],
+            Runtime::Native => &[Kind::Native],
+            Runtime::Pulley => &[Kind::Pulley],
+        };
+        kinds.iter().find_map(|&kind| cached(cache, digest, kind))
     }
 
+    /// Finds out about a module: by its digest in the cache, unless it is `distrusted`, else by compiling it.
+    ///
+    /// # Errors
+    /// There is no module, or none that can be used.
     pub(super) async fn known(
-        &self,
-        _: Option<Arc<Agent>>,
-        _: &Arc<str>,
-        _: &Path,
-        _: Kind,
-        _: bool,
+        self: &Arc<Self>,
+        agent: Option<Arc<Agent>>,
+        name: &Arc<str>,
+        path: &Path,
+        kind: Kind,
+        distrusted: Option<Digest>,
     ) -> Result<Known, Fault> {
-        Err(Fault::Missing("x".into()))
+        let (this, name, opened) = (self.clone(), name.clone(), path.to_owned());
+        let looked = smol::unblock(move || {
+            let module = Module::open(&opened, this.settings.module_size)?;
+            let digest = module.digest()?;
+            let cache = this.cache.as_ref().filter(|_| distrusted != Some(digest));
+            let found = cache.and_then(|cache| cached(cache, digest, kind));
+            Ok::<_, ModuleError>((Arc::new(module), digest, found))
+        });
+        let (module, digest, found) = looked.await?;
+        if let Some(known) = found {
+            self.write(agent, move |cache| cache.note(&name, &module, digest)).await;
+            return Ok(known);
+        }
+        tracing::info!(extension = &*name, kind = kind.as_str(), "compiling");
+        let compiled = self.compiler.compile(&self.settings, module.clone(), digest, kind).await?;
+        let description = compiled.description.clone();
+        let compiled = Arc::new(compiled);
+        let kept = compiled.clone();
+        let entry = self.write(agent, move |cache| {
+            let entry = cache.store(digest, kind, ARTIFACTS, &kept);
+            if entry.is_some() {
+                cache.note(&name, &module, digest);
+            }
+            entry
+        });
+        let compiled = match entry.await.flatten() {
+            Some(entry) => Compiled::Cached(entry),
+            None => Compiled::InMemory(compiled.artifact.file.try_clone().map_err(|error| {
+                Fault::Refused(format!("what was compiled of it cannot be opened: {error}"))
+            })?),
+        };
+        Ok(Known { digest, description, kind, compiled })
     }
 
-    pub(super) fn artifact(&self, _: &Path, _: &Known) -> Result<Option<File>, Fault> {
-        Ok(None)
+    /// What was compiled, to be mapped, after looking again at the module and at it; `None` if either is not what it was.
+    pub(super) fn artifact(&self, path: &Path, known: &Known) -> Result<Option<File>, Fault> {
+        if Module::open(path, self.settings.module_size)?.digest()? != known.digest {
+            tracing::info!("{}: changed since it was compiled", path.display());
+            return Ok(None);
+        }
+        let file = match (&known.compiled, &self.cache) {
+            (Compiled::InMemory(file), _) => file.try_clone().map_err(|error| error.to_string()),
+            (Compiled::Cached(entry), Some(cache)) => {
+                cache.artifact(entry).map_err(|error| error.to_string())
+            }
+            (Compiled::Cached(_), None) => return Ok(None),
+        };
+        Ok(file.inspect_err(|error| tracing::warn!("not loaded, and compiled anew: {error}")).ok())
     }
 
+    /// Tries whether pages of a file in the cache's folder can be made executable; where there is none yet, of a file in memory.
     pub(super) fn try_page(&self) -> io::Result<()> {
-        Ok(())
+        let folder = self.cache.as_ref().map(Cache::path);
+        let page = folder.and_then(|folder| tempfile_in(folder).ok());
+        match page {
+            Some(file) => artifact::is_executable(&file),
+            None => {
+                artifact::is_executable(rustix::fs::memfd_create(c"page", rustix::fs::MemfdFlags::CLOEXEC)?)
+            }
+        }
+    }
+
+    /// Writes to the cache, unless filesystems are frozen.
+    async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        agent: Option<Arc<Agent>>,
+        write: impl FnOnce(&Cache) -> T + Send + 'static,
+    ) -> Option<T> {
+        let writer = agent?.freeze.writer().ok()?;
+        let this = self.clone();
+        smol::unblock(move || {
+            let written = this.cache.as_ref().map(write);
+            drop(writer);
+            written
+        })
+        .await
+    }
+}
+
+fn cached(cache: &Cache, digest: Digest, kind: Kind) -> Option<Known> {
+    let entry = cache.find(digest, kind, ARTIFACTS)?;
+    Some(Known { digest, description: entry.description.clone(), kind, compiled: Compiled::Cached(entry) })
+}
+
+/// A file without a name in a folder.
+fn tempfile_in(folder: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = File::from(open(folder, flags, Mode::RUSR | Mode::WUSR)?);
+    file.set_len(artifact::PAGE as u64)?;
+    Ok(file)
+}
+
+impl From<ModuleError> for Fault {
+    fn from(error: ModuleError) -> Self {
+        match error {
+            ModuleError::Missing(_) => Self::Missing(error.to_string()),
+            _ => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+impl From<CompileError> for Fault {
+    fn from(error: CompileError) -> Self {
+        match error {
+            CompileError::Missing(reason) => Self::Missing(reason),
+            CompileError::Refused(reason) | CompileError::Limit(reason) | CompileError::Failed(reason) => {
+                Self::Refused(reason)
+            }
+        }
     }
 }

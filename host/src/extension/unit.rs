@@ -7,10 +7,10 @@ use smol::lock::Semaphore;
 use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
 
 use super::call::Grant;
-use super::description::{Description, Kind};
-use super::engine;
+use super::description::Kind;
 use super::health::Health;
 use super::sandbox::Sandbox;
+use super::source::Known;
 use crate::config::{CallLimits, Extension};
 
 /// One extension.
@@ -40,16 +40,6 @@ pub(super) enum Phase {
     Missing(String),
     /// It is not let run, whatever may be known of it.
     Refused(String, Option<Arc<Known>>),
-}
-
-/// What is known of an extension.
-#[derive(Debug)]
-pub(super) struct Known {
-    /// SHA-256 of its module, in hex.
-    pub(super) digest: String,
-    pub(super) description: Description,
-    /// What it was compiled for.
-    pub(super) kind: engine::Kind,
 }
 
 impl Phase {
@@ -178,7 +168,7 @@ impl Unit {
             },
             reason: phase.reason().filter(|_| !matches!(phase, Phase::Starting)).map(str::to_owned),
             source: self.config.module.display().to_string(),
-            digest: known.map(|known| known.digest.clone()),
+            digest: known.map(|known| known.digest.to_string()),
             runtime: match &phase {
                 Phase::Loaded(known, _) => Some(known.kind.as_str()),
                 _ => None,

@@ -1,0 +1,195 @@
+//! The sandbox by itself: components that are compiled on the spot, as machine code and for the interpreter, and what stops each.
+
+#[path = "../../../tests/src/component.rs"]
+mod component;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use component::component;
+use waga::config::CallLimits;
+use waga::extension::Grant;
+use waga::extension::engine::{Engine, Kind, config};
+use waga::extension::failure::Failure;
+use waga::extension::sandbox::{Answer, Sandbox};
+use waga::wire::{Event, Framer, Request};
+use wasmtime::component::Component;
+
+/// A component, ready to be called.
+struct Loaded {
+    engine: Arc<Engine>,
+    sandbox: Arc<Sandbox>,
+    limits: CallLimits,
+}
+
+fn load(kind: Kind, bytes: &[u8]) -> Result<Loaded, String> {
+    let wasmtime = wasmtime::Engine::new(&config(kind, 512 << 10).unwrap()).unwrap();
+    let component = Component::new(&wasmtime, bytes).unwrap_or_else(|error| panic!("{error:?}"));
+    let engine = Arc::new(Engine::start(wasmtime, kind).unwrap());
+    let description = smol::block_on(Sandbox::describe(&component, &engine))?;
+    let sandbox = Arc::new(Sandbox::new(&component, &description)?);
+    Ok(Loaded { engine, sandbox, limits: CallLimits::default() })
+}
+
+impl Loaded {
+    fn call(&self, command: &str, arguments: &str) -> Result<String, Result<String, Failure>> {
+        let request = format!(r#"{{"execute":"x","arguments":{arguments}}}"#);
+        let Some(Event::Message(message)) = Framer::default().feed(request.as_bytes()).1 else {
+            panic!("{arguments}")
+        };
+        let arguments = Request::try_from(message).unwrap().arguments;
+        let grant = Grant { name: "test".into(), config: r#"{"a":1}"#.into(), limits: Arc::new(self.limits.clone()) };
+        let deadline = Instant::now() + self.limits.time;
+        let ending = smol::block_on(self.sandbox.clone().call(&self.engine, grant, command, arguments, deadline));
+        match ending.result {
+            Ok(Answer::Returned(text)) => Ok(String::from_utf8(text).unwrap()),
+            Ok(Answer::Failed(error)) => Err(Ok(error.desc)),
+            Err(failure) => Err(Err(failure)),
+        }
+    }
+}
+
+/// One command, as machine code and interpreted; what it comes to has to be the same.
+fn check(wit: &str, wat: &str, limits: CallLimits, arguments: &str, expected: Result<&str, Failure>) {
+    let wit = format!(
+        "package test:it; interface i {{ {wit} }} world w {{ import waga:extension/log@1.0.0; import waga:extension/config@1.0.0; export i; }}"
+    );
+    let wat = format!(
+        r#"(import "waga:extension/log@1.0.0" "log" (func $log (param i32 i32 i32)))
+        (import "waga:extension/config@1.0.0" "get" (func $config (param i32))) {wat}"#
+    );
+    let bytes = component(&wit, &wat);
+    for kind in [Kind::Native, Kind::Pulley] {
+        let loaded = Loaded { limits: limits.clone(), ..load(kind, &bytes).unwrap() };
+        let begun = Instant::now();
+        let came = loaded.call("guest-test-x", arguments);
+        assert!(begun.elapsed() < limits.time.max(limits.cpu) * 10, "{kind:?}: {:?}", begun.elapsed());
+        match (came, &expected) {
+            (Ok(text), Ok(expected)) => assert_eq!(text, *expected),
+            (Err(Ok(desc)), Ok(expected)) => assert_eq!(format!("error: {desc}"), *expected),
+            (Err(Err(failure)), Err(expected)) => assert_eq!(failure, *expected),
+            (came, expected) => panic!("{kind:?}: {came:?} instead of {expected:?}"),
+        }
+        // The next call is as good as the first.
+        if expected.is_ok() {
+            assert!(loaded.call("guest-test-x", arguments).is_ok_and(|text| Ok(&*text) == expected) || matches!(&expected, Ok(text) if text.starts_with("error")));
+        }
+    }
+}
+
+fn short() -> CallLimits {
+    CallLimits { cpu: Duration::from_millis(50), time: Duration::from_millis(300), ..CallLimits::default() }
+}
+
+#[test]
+fn a_typed_function_is_called_with_values_and_answers_with_json() {
+    check(
+        "guest-test-x: func(a: u32, b: option<u32>) -> u32;",
+        r#"(func (export "test:it/i#guest-test-x") (param i32 i32 i32) (result i32) (i32.add (local.get 0) (local.get 2)))"#,
+        CallLimits::default(),
+        r#"{"a":2,"b":40}"#,
+        Ok("42"),
+    );
+    check(
+        "guest-test-x: func(a: u32);",
+        r#"(func (export "test:it/i#guest-test-x") (param i32))"#,
+        CallLimits::default(),
+        r#"{"a":2}"#,
+        Ok("{}"),
+    );
+    check(
+        "guest-test-x: func(a: u32);",
+        r#"(func (export "test:it/i#guest-test-x") (param i32))"#,
+        CallLimits::default(),
+        "{}",
+        Ok("error: Parameter 'a' is missing"),
+    );
+    // Its configuration, as a string that the agent puts into its memory.
+    check(
+        "guest-test-x: func() -> string;",
+        r#"(func (export "test:it/i#guest-test-x") (result i32) (call $config (i32.const 8)) (i32.const 8))"#,
+        CallLimits::default(),
+        "{}",
+        Ok(r#""{\"a\":1}""#),
+    );
+    check(
+        "guest-test-x: func() -> result<u32, string>;",
+        r#"(data (i32.const 32) "no luck") (func (export "test:it/i#guest-test-x") (result i32)
+            (i32.store8 (i32.const 8) (i32.const 1)) (i32.store (i32.const 12) (i32.const 32)) (i32.store (i32.const 16) (i32.const 7))
+            (i32.const 8))"#,
+        CallLimits::default(),
+        "{}",
+        Ok("error: no luck"),
+    );
+}
+
+#[test]
+fn each_limit_stops_what_it_is_for() {
+    let one = "guest-test-x: func();";
+    check(one, r#"(func (export "test:it/i#guest-test-x") (loop br 0))"#, short(), "{}", Err(Failure::Cpu));
+    // Many short calls of the agent, each of which yields to nobody.
+    check(
+        one,
+        r#"(func (export "test:it/i#guest-test-x") (loop (call $log (i32.const 3) (i32.const 0) (i32.const 0)) br 0))"#,
+        CallLimits { cpu: Duration::from_secs(5), time: Duration::from_secs(5), ..short() },
+        "{}",
+        Err(Failure::HostCalls),
+    );
+    let memory = || Err(Failure::Memory("wasm `unreachable` instruction executed".into()));
+    check(
+        one,
+        r#"(func (export "test:it/i#guest-test-x")
+            (loop (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) br 0))"#,
+        CallLimits { cpu: Duration::from_secs(5), time: Duration::from_secs(5), ..short() },
+        "{}",
+        memory(),
+    );
+    check(
+        one,
+        r#"(func $deep (param i32) (result i32) (i32.add (i32.const 1) (call $deep (i32.add (local.get 0) (i32.const 1)))))
+        (func (export "test:it/i#guest-test-x") (drop (call $deep (i32.const 0))))"#,
+        CallLimits { cpu: Duration::from_secs(5), time: Duration::from_secs(5), ..short() },
+        "{}",
+        Err(Failure::Stack),
+    );
+    check(
+        one,
+        r#"(func (export "test:it/i#guest-test-x") unreachable)"#,
+        short(),
+        "{}",
+        Err(Failure::Trap("wasm `unreachable` instruction executed".into())),
+    );
+    // A string that claims to be all of its memory and more, and one that is: neither is copied whole.
+    check(
+        "guest-test-x: func() -> string;",
+        r#"(func (export "test:it/i#guest-test-x") (result i32)
+            (i32.store (i32.const 8) (i32.const 0)) (i32.store (i32.const 12) (i32.const 0x7fffffff)) (i32.const 8))"#,
+        short(),
+        "{}",
+        Err(Failure::Trap("string pointer/length out of bounds of memory".into())),
+    );
+    check(
+        "guest-test-x: func() -> string;",
+        r#"(func (export "test:it/i#guest-test-x") (result i32)
+            (i32.store (i32.const 8) (i32.const 0)) (i32.store (i32.const 12) (i32.const 1000000)) (i32.const 8))"#,
+        CallLimits { message: 1 << 16, cpu: Duration::from_secs(1), ..short() },
+        "{}",
+        Err(Failure::Passed),
+    );
+    check(
+        "guest-test-x: func() -> string;",
+        r#"(func (export "test:it/i#guest-test-x") (result i32)
+            (i32.store (i32.const 8) (i32.const 64)) (i32.store (i32.const 12) (i32.const 100000)) (i32.const 8))"#,
+        CallLimits { message: 1 << 16, cpu: Duration::from_secs(1), ..short() },
+        "{}",
+        Err(Failure::Result),
+    );
+    check(
+        "guest-test-x: func() -> list<u8>;",
+        r#"(func (export "test:it/i#guest-test-x") (result i32)
+            (i32.store (i32.const 8) (i32.const 0)) (i32.store (i32.const 12) (i32.const 1000000)) (i32.const 8))"#,
+        CallLimits { message: 1 << 16, cpu: Duration::from_secs(1), ..short() },
+        "{}",
+        Err(Failure::Passed),
+    );
+}

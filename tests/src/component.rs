@@ -1,0 +1,59 @@
+//! Small components for tests, made on the spot: a core module in WAT and its world in WIT.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Allocates by going on and on; enough for what a test passes. Fixtures with results in memory need no more.
+const ALLOCATOR: &str = r#"
+    (global $next (mut i32) (i32.const 65536))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+        (local $at i32)
+        (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+        (global.set $next (i32.add (local.get $at) (local.get 3)))
+        (block $enough
+            (br_if $enough (i32.le_u (global.get $next) (i32.mul (memory.size) (i32.const 65536))))
+            (drop (memory.grow (i32.add (i32.const 1) (i32.div_u (local.get 3) (i32.const 65536))))))
+        (local.get $at))"#;
+
+/// A component of the world `w` in `wit`, whose package is `test:it`. `wat` is what stands in its core module beside a memory of 17
+/// pages and an allocator.
+///
+/// # Panics
+/// One of the texts is wrong.
+pub fn component(wit: &str, wat: &str) -> Vec<u8> {
+    encode(wit, &format!("(module {wat} (memory (export \"memory\") 17) {ALLOCATOR})"))
+}
+
+/// As [`component`], of a whole core module.
+///
+/// # Panics
+/// One of the texts is wrong.
+pub fn encode(wit: &str, module: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    for package in [EXTENSION, wit] {
+        resolve.push_str("test.wit", package).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+    let package = resolve.packages.iter().find(|(_, package)| package.name.namespace == "test");
+    let (package, _) = package.expect("a package test:it");
+    let world = resolve.select_world(&[package], Some("w")).expect("a world w");
+    let mut module = wat::parse_str(module).unwrap_or_else(|error| panic!("{error}"));
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("the world goes with it");
+    let mut encoder = ComponentEncoder::default();
+    let encoder = encoder.validate(true).module(&module).expect("a core module");
+    encoder.encode().unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// What fixtures may import and export of ours, and more that nobody has.
+const EXTENSION: &str = r#"
+    package waga:extension@1.0.0;
+    interface types { record error { class: string, desc: string } }
+    interface log { enum level { error, warning, info, debug } log: func(level: level, message: string); }
+    interface config { get: func() -> string; }
+    interface call { use types.{error}; call: func(command: string, arguments: string) -> result<string, error>; }
+    interface handler {
+        use types.{error};
+        commands: func() -> result<list<string>, string>;
+        handle: func(command: string, arguments: string) -> result<string, error>;
+    }
+"#;
