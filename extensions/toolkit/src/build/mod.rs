@@ -1,0 +1,134 @@
+//! `waga-ext build`: from a project to a component, with the compilers that are on this machine.
+//!
+//! `rust` and `c` choose a toolchain (and never fetch one) and make a core module; the rest is the same for both.
+
+mod c;
+mod program;
+mod rust;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::{component, wit_text};
+
+/// Builds a component from a Rust crate or a C project.
+///
+/// A folder with a Cargo.toml is a Rust crate, one with C files and a folder
+/// wit/ is a C project. It is built by the compilers that are installed; a
+/// missing one is named with the command that installs it.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The project's folder.
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// Where the component goes [default: NAME.wasm, here].
+    #[arg(short, long, value_name = "OUT.wasm")]
+    output: Option<PathBuf>,
+    /// The project's WIT [default: wit/ in its folder].
+    #[arg(long, value_name = "FOLDER")]
+    wit: Option<PathBuf>,
+    /// The world to build, if the WIT has several (C only).
+    #[arg(long)]
+    world: Option<String>,
+    /// Where what is built once is kept, for all projects
+    /// [default: $XDG_CACHE_HOME/waga-ext or ~/.cache/waga-ext].
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// Fetch nothing, not even crates.
+    #[arg(long)]
+    offline: bool,
+}
+
+/// A project, and what it is built with.
+struct Project<'a> {
+    /// Its folder, absolute.
+    folder: PathBuf,
+    /// The folder of its WIT.
+    wit: PathBuf,
+    /// Where to build.
+    cache: PathBuf,
+    options: &'a Options,
+}
+
+/// A core module that carries the type of its world.
+struct Module {
+    /// What to call it.
+    name: String,
+    bytes: Vec<u8>,
+}
+
+/// Builds; what to print.
+pub(crate) fn run(options: &Options) -> Result<String> {
+    let folder = options.path.canonicalize();
+    let folder = folder.with_context(|| format!("cannot find {}", options.path.display()))?;
+    let wit = options.wit.clone().unwrap_or_else(|| folder.join("wit"));
+    let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let cache = cache.canonicalize().with_context(|| format!("cannot find {}", cache.display()))?;
+    let project = Project { folder, wit, cache, options };
+
+    // Before anything is compiled for a minute.
+    let text = match project.wit.exists() {
+        true => {
+            let (resolve, package) = wit_text::read(&project.wit)?;
+            Some(wit_text::print(&resolve, package)?)
+        }
+        false => None,
+    };
+    let module = make(&project)?;
+    let mut bytes = component::encode(&module.bytes)?;
+    match text {
+        Some(text) => wit_text::embed(&mut bytes, &text),
+        None => say(&format!(
+            "there is no {}, so nobody will see docs; --wit FOLDER says where the WIT is",
+            project.wit.display()
+        )),
+    }
+    let output = options.output.clone().unwrap_or_else(|| format!("{}.wasm", module.name).into());
+    write(&output, &bytes)?;
+    Ok(format!("{}: {} bytes\n", output.display(), bytes.len()))
+}
+
+/// Makes the module; one at a time in one cache, for projects may have the same name.
+fn make(project: &Project<'_>) -> Result<Module> {
+    let lock = project.cache.join("lock");
+    let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
+    if lock.try_lock().is_err() {
+        say("another build is under way, waiting for it");
+        lock.lock().context("cannot wait for another build")?;
+    }
+    if project.folder.join("Cargo.toml").is_file() {
+        return rust::make(project);
+    }
+    let sources = c::sources(&project.folder)?;
+    if sources.is_empty() {
+        bail!(
+            "{} is no project: there is neither a Cargo.toml nor a C file with a folder wit/",
+            project.folder.display()
+        );
+    }
+    c::make(project, &sources)
+}
+
+fn default_cache() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")));
+    Ok(caches.context("there is no HOME to keep what is built in: say --cache FOLDER")?.join("waga-ext"))
+}
+
+/// Writes beside and renames: who watches the file, an agent perhaps, sees the old or the new one.
+fn write(output: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = output.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, bytes)
+        .and_then(|()| fs::rename(&beside, output))
+        .with_context(|| format!("cannot write {}", output.display()))
+}
+
+/// A word about what goes on.
+fn say(text: &str) {
+    eprintln!("waga-ext: {text}");
+}

@@ -1,0 +1,156 @@
+//! The examples, built by `waga-ext` with the compilers of this machine, and what it then says of them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn waga_ext(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_waga-ext")).args(words).output().unwrap()
+}
+
+/// What it printed; it must have gone well.
+fn printed(words: &[&str]) -> String {
+    let output = waga_ext(words);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// An example as a component, in a folder of its own.
+fn build(name: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("built.wasm").to_str().unwrap().to_owned();
+    // One for all tests, in `target`: the standard library takes a minute.
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waga-ext");
+    let project = root().join("examples").join(name);
+    let words = ["build", project.to_str().unwrap(), "-o", &file, "--cache", cache.to_str().unwrap()];
+    assert!(printed(&words).starts_with(&file));
+    (folder, file)
+}
+
+fn inspect(file: &str) -> Value {
+    serde_json::from_str(&printed(&["inspect", file, "--json"])).unwrap()
+}
+
+/// Names, functions and the first lines of docs of all commands.
+fn commands(report: &Value) -> Vec<(&str, &str)> {
+    let commands = report["commands"].as_array().unwrap().iter();
+    commands
+        .map(|it| {
+            (
+                it["wit"].as_str().unwrap(),
+                it["docs"].as_str().unwrap_or_default().lines().next().unwrap_or_default(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_crate_becomes_a_component_that_asks_for_nothing() {
+    let (_folder, file) = build("checksum");
+    let report = inspect(&file);
+    let expected = [
+        (
+            "guest-acme-checksum: func(data: list<u8>, algorithm: option<algorithm>) -> result<digest, string>",
+            "Makes a checksum of data.",
+        ),
+        (
+            "guest-acme-verify-checksum: func(data: list<u8>, expected: digest) -> result<_, string>",
+            "Fails unless data has a checksum.",
+        ),
+    ];
+    assert_eq!(commands(&report), expected);
+    assert_eq!(report["imports"], json!([]));
+    assert_eq!(report["commands"][0]["interface"], "acme:checksum/checksums@0.1.0");
+    assert!(report["sizes"]["file"].as_u64().unwrap() < 100_000, "{report}");
+
+    let text = printed(&["inspect", &file]);
+    assert!(text.contains("It imports nothing"), "{text}");
+    let bytes = std::fs::read(&file).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    for path in [env!("CARGO_MANIFEST_DIR"), "/usr/lib/rustlib", "/.cargo/registry"] {
+        assert!(!text.contains(path), "{path} is in the component");
+    }
+}
+
+#[test]
+fn a_c_project_becomes_a_component_without_wasi() {
+    let (_folder, file) = build("greeting");
+    let report = inspect(&file);
+    let expected = "guest-acme-greet: func(name: string, manner: option<manner>) -> result<string, string>";
+    assert_eq!(commands(&report)[0].0, expected);
+    assert_eq!(commands(&report).len(), 1);
+    let imports = json!([
+        { "name": "waga:extension/config@1.0.0", "permission": "given" },
+        { "name": "waga:extension/log@1.0.0", "permission": "given" },
+    ]);
+    assert_eq!(report["imports"], imports);
+}
+
+/// C that prints asks for WASI, by the name that components know.
+#[test]
+fn what_libc_asks_for_is_said_in_wasi_0_2() {
+    let project = tempfile::tempdir().unwrap();
+    let at = |name: &str| project.path().join(name);
+    std::fs::create_dir(at("wit")).unwrap();
+    let wit = "package a:a; interface i { guest-a-say: func(); } world loud { export i; }";
+    std::fs::write(at("wit/a.wit"), wit).unwrap();
+    let code = "#include <stdio.h>\n#include \"loud.h\"\nvoid exports_a_a_i_guest_a_say(void) { puts(\"hello\"); }\n";
+    std::fs::write(at("a.c"), code).unwrap();
+    let file = at("loud.wasm").to_str().unwrap().to_owned();
+    let cache = at("cache");
+    let words = ["build", project.path().to_str().unwrap(), "-o", &file, "--cache", cache.to_str().unwrap()];
+    printed(&words);
+    let report = inspect(&file);
+    let imports: Vec<&str> =
+        report["imports"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert!(imports.iter().any(|name| name.starts_with("wasi:cli/stdout@0.2.")), "{imports:?}");
+    assert!(imports.iter().all(|name| name.starts_with("wasi:")), "{imports:?}");
+    assert_eq!(commands(&report), [("guest-a-say: func()", "")]);
+}
+
+#[test]
+fn what_is_wrong_is_named_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let cache = at("cache");
+    let core = at("core.wasm");
+    std::fs::write(&core, wat::parse_str("(module)").unwrap()).unwrap();
+    std::fs::write(at("text"), "no module").unwrap();
+    std::fs::create_dir_all(at("broken/wit")).unwrap();
+    std::fs::write(at("broken/a.c"), "").unwrap();
+    std::fs::write(at("broken/wit/a.wit"), "package a:a; world { }").unwrap();
+    for (words, expected) in [
+        (&["build", "/nonexistent", "--cache", &cache][..], "cannot find /nonexistent"),
+        (&["build", &at("."), "--cache", &cache], "neither a Cargo.toml nor a C file"),
+        (&["build", &at("broken"), "--cache", &cache], "a.wit:1:20"),
+        (&["inspect", &core], "is a core module: `waga-ext build` makes a component"),
+        (&["inspect", &at("text")], "is no WebAssembly component"),
+    ] {
+        let output = waga_ext(words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {errors}");
+        assert!(errors.contains(expected), "{words:?}: {errors}");
+    }
+}
+
+/// A machine without compilers is told what to install, and nothing is fetched.
+#[test]
+fn a_missing_compiler_is_named_with_the_command_that_installs_it() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let cache = nowhere.path().join("cache");
+    let output = Command::new(env!("CARGO_BIN_EXE_waga-ext"))
+        .args(["build", root().join("examples/greeting").to_str().unwrap()])
+        .args(["--cache", cache.to_str().unwrap()])
+        .env("PATH", nowhere.path())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("apt install") && errors.contains("clang-19"), "{errors}");
+}
