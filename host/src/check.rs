@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use waga_builtins::Caller;
+use waga_builtins::{Caller, ExtensionInfo, ExtensionState};
 
 use crate::cli::Cli;
 use crate::config::{Config, Places};
@@ -43,6 +43,8 @@ struct Report<'a> {
     lines: Vec<Line<'a>>,
     /// For each channel that has some.
     channels: Vec<(String, Vec<Line<'a>>)>,
+    /// As far as they are known before anything is compiled.
+    extensions: Vec<ExtensionInfo>,
 }
 
 impl<'a> Report<'a> {
@@ -67,6 +69,7 @@ impl<'a> Report<'a> {
             // No channel has an empty name.
             lines: lines(policy, &registry, ""),
             channels: names.into_iter().map(own).collect(),
+            extensions: registry.extensions(),
         }
     }
 
@@ -79,6 +82,9 @@ impl<'a> Report<'a> {
             let retry = if channel.retry { ", tried again and again" } else { "" };
             let method = channel.endpoint.method().as_str();
             text += &format!("channel   {}: {method} at {}{retry}\n", channel.name, channel.endpoint);
+        }
+        for extension in &self.extensions {
+            text += &told(extension);
         }
         for warning in &self.warnings {
             text += &format!("warning   {warning}\n");
@@ -112,6 +118,7 @@ impl<'a> Report<'a> {
             "warnings": self.warnings,
             "commands": commands(&self.lines),
             "channel-commands": own.collect::<serde_json::Map<_, _>>(),
+            "extensions": self.extensions,
         })
     }
 }
@@ -121,7 +128,9 @@ fn lines<'a>(policy: &'a Policy, registry: &Registry, channel: &str) -> Vec<Line
     let line = |slot: &crate::registry::Slot| {
         let verdict = policy.verdict(slot, &caller, false);
         let (decided_by, why) = match verdict.reason {
-            Reason::Default => (None, "by default"),
+            Reason::Default => {
+                (None, if slot.extension().is_some() { "by an extension" } else { "by default" })
+            }
             Reason::Allowed(origin) => (Some(origin), "listed"),
             Reason::Blocked(origin) => (Some(origin), "listed"),
             Reason::NotAllowed(origin) => (Some(origin), "not listed"),
@@ -132,7 +141,7 @@ fn lines<'a>(policy: &'a Policy, registry: &Registry, channel: &str) -> Vec<Line
             verdict.limited_by.iter().filter(|origin| key.is_some_and(|key| origin.key().ends_with(key)));
         Line {
             name: slot.name.to_string(),
-            enabled: verdict.is_allowed(),
+            enabled: verdict.is_allowed() && slot.unavailable().is_none(),
             decided_by,
             why,
             limited_by: if verdict.is_allowed() { limits.collect() } else { Vec::new() },
@@ -149,6 +158,30 @@ fn shown(line: &Line<'_>) -> String {
     };
     let limits: String = line.limited_by.iter().map(|origin| format!("; limited by {origin}")).collect();
     format!("{:<32}{state:<5}{decided}{limits}\n", line.name)
+}
+
+/// An extension: what it is, and what of it is not provided.
+fn told(extension: &ExtensionInfo) -> String {
+    let state = match (extension.state, &extension.reason) {
+        (ExtensionState::Starting, _) => {
+            "is compiled when the agent starts, and what it provides known then".into()
+        }
+        (_, Some(reason)) => format!("off: {reason}"),
+        (_, None) => {
+            let provided = extension.commands.iter().filter(|command| command.enabled);
+            let names: Vec<_> = provided.map(|command| &*command.name).collect();
+            if names.is_empty() { "provides nothing".into() } else { format!("adds {}", names.join(", ")) }
+        }
+    };
+    let mut text = format!("extension {} ({}): {state}\n", extension.name, extension.source);
+    if extension.state == ExtensionState::Ready {
+        for command in &extension.commands {
+            if let Some(reason) = &command.reason {
+                text += &format!("extension {}: not {}: {reason}\n", extension.name, command.name);
+            }
+        }
+    }
+    text
 }
 
 fn commands(lines: &[Line<'_>]) -> Value {

@@ -30,7 +30,7 @@ pub fn component(wit: &str, wat: &str) -> Vec<u8> {
 /// One of the texts is wrong.
 pub fn encode(wit: &str, module: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    for package in [EXTENSION, wit] {
+    for package in WASI.into_iter().chain([EXTENSION, wit]) {
         resolve.push_str("test.wit", package).unwrap_or_else(|error| panic!("{error:?}"));
     }
     let package = resolve.packages.iter().find(|(_, package)| package.name.namespace == "test");
@@ -44,7 +44,15 @@ pub fn encode(wit: &str, module: &str) -> Vec<u8> {
     encoder.encode().unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-/// What fixtures may import and export of ours, and more that nobody has.
+/// What fixtures may import of WASI, cut to that.
+const WASI: [&str; 2] = [
+    "package wasi:io@0.2.0; interface poll { resource pollable { block: func(); } }",
+    "package wasi:clocks@0.2.0; interface monotonic-clock {
+        use wasi:io/poll@0.2.0.{pollable}; subscribe-duration: func(when: u64) -> pollable;
+    }",
+];
+
+/// What fixtures may import and export of ours.
 const EXTENSION: &str = r#"
     package waga:extension@1.0.0;
     interface types { record error { class: string, desc: string } }

@@ -169,7 +169,7 @@ fn the_compiler_can_do_nothing_but_compute() {
         for (name, soft) in [
             ("Max cpu time", "9"),
             ("Max address space", "500000000"),
-            ("Max file size", "0"),
+            ("Max file size", "33554432"),
             ("Max core file size", "0"),
             ("Max open files", "16"),
         ] {

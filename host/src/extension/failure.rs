@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::CallLimits;
+use crate::config::{CallLimits, size};
 
 /// Why a call ended that was not the component's own word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,18 +44,24 @@ impl Failure {
             }
             Self::Time => format!("did not answer in time {}", limit("time", &time(limits.time))),
             Self::Memory(trap) => {
-                format!("ended when it got no more memory {}: {trap}", limit("memory", &size(limits.memory)))
+                format!(
+                    "ended when it got no more memory {}: {trap}",
+                    limit("memory", &size::format(limits.memory))
+                )
             }
             Self::Arguments(bytes) => format!(
                 "does not take arguments of {bytes} bytes {}",
-                limit("message", &size(limits.message))
+                limit("message", &size::format(limits.message))
             ),
             Self::Result => {
-                format!("answered more than a message may hold {}", limit("message", &size(limits.message)))
+                format!(
+                    "answered more than a message may hold {}",
+                    limit("message", &size::format(limits.message))
+                )
             }
             Self::Passed => format!(
                 "passed more to the agent than a message may hold {}",
-                limit("message", &size(limits.message))
+                limit("message", &size::format(limits.message))
             ),
             Self::HostCalls => {
                 format!("called the agent too often (limits.host-calls = {})", limits.host_calls)
@@ -72,11 +78,4 @@ impl Failure {
 /// A time as a configuration spells it.
 fn time(time: Duration) -> impl fmt::Display {
     humantime::format_duration(time)
-}
-
-/// A size as a configuration spells it.
-pub(crate) fn size(bytes: u64) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let whole = units.into_iter().find(|(bits, _)| bytes > 0 && bytes % (1 << bits) == 0);
-    whole.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))
 }

@@ -20,7 +20,7 @@ use super::imports::{self, Standing};
 use super::meter::{Meter, Metered};
 use super::reflect;
 use super::shape::Shape;
-use super::values::{self, Budget, TooLarge};
+use super::values::{self, Budget, Unspelt};
 use crate::config::CallLimits;
 use crate::config::command_name::is_command;
 
@@ -294,16 +294,18 @@ fn typed(value: Option<Val>, signature: &Signature, most: usize) -> Result<Answe
     let mut text = Vec::new();
     match (value, &signature.result) {
         (None, None) | (Some(Val::Option(None)), Some(Shape::Option(_))) => text.extend_from_slice(b"{}"),
-        (Some(value), Some(shape)) => {
-            values::write(&mut text, &value, shape, most).map_err(|fault| match fault {
-                TooLarge::Bytes => Failure::Result,
-                TooLarge::NotFinite => Failure::Answer("a number in it is infinite or none"),
-                TooLarge::Shape => Failure::Answer("it is not of its type"),
-            })?
-        }
+        (Some(value), Some(shape)) => values::write(&mut text, &value, shape, most).map_err(unspelt)?,
         _ => return Err(Failure::Answer("it is not of its type")),
     }
     Ok(Answer::Returned(text))
+}
+
+fn unspelt(reason: Unspelt) -> Failure {
+    match reason {
+        Unspelt::TooLong => Failure::Result,
+        Unspelt::NotFinite => Failure::Answer("a number in it is infinite or none"),
+        Unspelt::Shape => Failure::Answer("it is not of its type"),
+    }
 }
 
 /// The answer of a handler: JSON text that nobody has looked at yet.

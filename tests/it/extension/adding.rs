@@ -221,7 +221,7 @@ fn a_handler_names_its_commands_and_speaks_json() {
                 (i32.store8 (i32.const 0) (i32.const 0)) (i32.store (i32.const 4) (i32.const 16)) (i32.store (i32.const 8) (i32.const 1))
                 (i32.const 0))
            (func (export "waga:extension/handler@1.0.0#handle") (param i32 i32 i32 i32) (result i32)
-                (i32.store8 (i32.const 0) (i32.const 0)) (i32.store (i32.const 4) (i32.const 128)) (i32.store (i32.const 8) (i32.const 28))
+                (i32.store8 (i32.const 0) (i32.const 0)) (i32.store (i32.const 4) (i32.const 128)) (i32.store (i32.const 8) (i32.const 29))
                 ;; Longer arguments than {}: something that is no JSON.
                 (if (i32.gt_u (local.get 3) (i32.const 2))
                     (then (i32.store (i32.const 4) (i32.const 192)) (i32.store (i32.const 8) (i32.const 8))))
@@ -235,4 +235,40 @@ fn a_handler_names_its_commands_and_speaks_json() {
         failure(&mut client, "guest-test-json", json!({"x": 1})),
         "extension json: guest-test-json gave no valid answer: it is not JSON"
     );
+}
+
+#[test]
+fn check_tells_what_each_extension_comes_to() {
+    let gone = "add = ['guest-test-gone']";
+    let Some(setup) = setup(&[
+        ("double", &double(), "add = ['guest-test-double', 'guest-test-not']"),
+        ("gone", &double(), gone),
+    ]) else {
+        return;
+    };
+    fs::remove_file(setup.dir().join("gone.wasm")).unwrap();
+    let check = |setup: &waga_tests::agent::Setup| {
+        let config = setup.dir().join("agent.toml");
+        let ran = crate::program().run(["check".as_ref(), "-c".as_ref(), config.as_os_str()]);
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8(ran.stdout).unwrap().replace(setup.dir().to_str().unwrap(), "@")
+    };
+    let before = check(&setup);
+    assert!(
+        before.contains("extension double (@/double.wasm): is compiled when the agent starts"),
+        "{before}"
+    );
+    let agent = setup.start();
+    settled(&agent, "double");
+    let ran =
+        crate::program().run(["check".as_ref(), "-c".as_ref(), agent.dir().join("agent.toml").as_os_str()]);
+    let after = String::from_utf8(ran.stdout).unwrap().replace(agent.dir().to_str().unwrap(), "@");
+    for line in [
+        "extension double (@/double.wasm): adds guest-test-double\n",
+        "extension double: not guest-test-not: its component has no such command\n",
+        "guest-test-double               on   by an extension\n",
+        "guest-test-not                  off  by an extension\n",
+    ] {
+        assert!(after.contains(line), "{line}{after}");
+    }
 }

@@ -12,6 +12,8 @@ use rustix::process::nice;
 const NOBODY: u32 = 65_534;
 /// Descriptors. It has three; the loader and the engine's clock and thread need a few.
 const DESCRIPTORS: rlim_t = 16;
+/// Bytes of a file: the engine puts what a memory begins with into one that has no name, where it runs a handler to ask for its commands.
+const IMAGE: rlim_t = 32 << 20;
 /// It may be slow.
 const NICE: i32 = 10;
 
@@ -25,7 +27,7 @@ pub(super) fn confine(memory: u64, seconds: u64) -> io::Result<()> {
     setrlimit(Resource::RLIMIT_AS, memory, memory)?;
     for (resource, most) in [
         (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_FSIZE, 0),
+        (Resource::RLIMIT_FSIZE, IMAGE),
         (Resource::RLIMIT_NOFILE, DESCRIPTORS),
         (Resource::RLIMIT_MEMLOCK, 0),
         (Resource::RLIMIT_MSGQUEUE, 0),

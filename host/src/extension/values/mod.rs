@@ -7,7 +7,7 @@ mod read;
 mod write;
 
 pub use read::{Budget, arguments};
-pub use write::{TooLarge, value as write};
+pub use write::{Unspelt, value as write};
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ fn read(json: &str, shape: &Shape) -> Result<Val, String> {
     values.map(|mut values| values.remove(0)).map_err(|fault| fault.to_string())
 }
 
-fn written(value: &Val, shape: &Shape) -> Result<String, TooLarge> {
+fn written(value: &Val, shape: &Shape) -> Result<String, Unspelt> {
     let mut out = Vec::new();
     write(&mut out, value, shape, 1 << 20)?;
     Ok(String::from_utf8(out).unwrap())
@@ -125,12 +125,12 @@ fn what_a_message_may_cost_bounds_both_ways() {
     assert!(arguments(json.as_bytes(), &params, &mut Budget::new(8 << 20)).is_ok());
     let value = Val::List(vec![Val::Bool(true); 1 << 16]);
     let mut out = Vec::new();
-    assert_eq!(write(&mut out, &value, &list, 1 << 10), Err(TooLarge::Bytes));
+    assert_eq!(write(&mut out, &value, &list, 1 << 10), Err(Unspelt::TooLong));
     assert!(out.len() <= 1 << 10);
     let value = Val::String("\u{1}".repeat(1000));
-    assert_eq!(write(&mut Vec::new(), &value, &Shape::String, 5_000), Err(TooLarge::Bytes));
-    assert_eq!(written(&Val::Float64(f64::NAN), &Shape::F64), Err(TooLarge::NotFinite));
-    assert_eq!(written(&Val::U8(1), &Shape::String), Err(TooLarge::Shape));
+    assert_eq!(write(&mut Vec::new(), &value, &Shape::String, 5_000), Err(Unspelt::TooLong));
+    assert_eq!(written(&Val::Float64(f64::NAN), &Shape::F64), Err(Unspelt::NotFinite));
+    assert_eq!(written(&Val::U8(1), &Shape::String), Err(Unspelt::Shape));
 }
 
 /// A shape and a value of it.

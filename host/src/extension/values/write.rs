@@ -7,9 +7,9 @@ use crate::extension::shape::Shape;
 
 /// Why a result has no text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TooLarge {
+pub enum Unspelt {
     /// It would be longer than it may be.
-    Bytes,
+    TooLong,
     /// It holds a number that JSON has not: not a number, or infinite.
     NotFinite,
     /// It is not of the shape. The engine sees to that; if not, it is no result.
@@ -19,8 +19,8 @@ pub enum TooLarge {
 /// Appends a value to `out`, which must not grow beyond `limit` bytes.
 ///
 /// # Errors
-/// See [`TooLarge`].
-pub fn value(out: &mut Vec<u8>, value: &Val, shape: &Shape, limit: usize) -> Result<(), TooLarge> {
+/// See [`Unspelt`].
+pub fn value(out: &mut Vec<u8>, value: &Val, shape: &Shape, limit: usize) -> Result<(), Unspelt> {
     Writer { out, limit }.value(value, shape)
 }
 
@@ -30,34 +30,34 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn put(&mut self, text: &[u8]) -> Result<(), TooLarge> {
+    fn put(&mut self, text: &[u8]) -> Result<(), Unspelt> {
         if self.out.len() + text.len() > self.limit {
-            return Err(TooLarge::Bytes);
+            return Err(Unspelt::TooLong);
         }
         self.out.extend_from_slice(text);
         Ok(())
     }
 
-    fn string(&mut self, text: &str) -> Result<(), TooLarge> {
+    fn string(&mut self, text: &str) -> Result<(), Unspelt> {
         // It is at least as long: nothing is spelt that has no room.
         if self.out.len() + text.len() > self.limit {
-            return Err(TooLarge::Bytes);
+            return Err(Unspelt::TooLong);
         }
         self.put(&spell(text))
     }
 
-    fn number(&mut self, number: impl std::fmt::Display) -> Result<(), TooLarge> {
+    fn number(&mut self, number: impl std::fmt::Display) -> Result<(), Unspelt> {
         self.put(number.to_string().as_bytes())
     }
 
-    fn float(&mut self, number: f64) -> Result<(), TooLarge> {
+    fn float(&mut self, number: f64) -> Result<(), Unspelt> {
         if !number.is_finite() {
-            return Err(TooLarge::NotFinite);
+            return Err(Unspelt::NotFinite);
         }
         self.put(output::double(number).as_bytes())
     }
 
-    fn value(&mut self, value: &Val, shape: &Shape) -> Result<(), TooLarge> {
+    fn value(&mut self, value: &Val, shape: &Shape) -> Result<(), Unspelt> {
         match (value, shape) {
             (Val::Bool(value), Shape::Bool) => self.put(if *value { b"true" } else { b"false" }),
             (Val::U8(value), Shape::U8) => self.number(value),
@@ -115,11 +115,11 @@ impl Writer<'_> {
                 match (payload, shape) {
                     (Some(value), Some(shape)) => self.value(value, shape)?,
                     (None, None) => self.put(b"{}")?,
-                    _ => return Err(TooLarge::Shape),
+                    _ => return Err(Unspelt::Shape),
                 }
                 self.put(b"}")
             }
-            _ => Err(TooLarge::Shape),
+            _ => Err(Unspelt::Shape),
         }
     }
 
@@ -129,9 +129,9 @@ impl Writer<'_> {
         values: &[(String, Val)],
         shapes: &[(String, Shape)],
         first: bool,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), Unspelt> {
         if values.len() != shapes.len() {
-            return Err(TooLarge::Shape);
+            return Err(Unspelt::Shape);
         }
         let mut first = first;
         for ((_, value), (name, shape)) in values.iter().zip(shapes) {
@@ -147,7 +147,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn array<'a>(&mut self, values: impl Iterator<Item = (&'a Val, &'a Shape)>) -> Result<(), TooLarge> {
+    fn array<'a>(&mut self, values: impl Iterator<Item = (&'a Val, &'a Shape)>) -> Result<(), Unspelt> {
         self.put(b"[")?;
         for (at, (value, shape)) in values.enumerate() {
             self.put(if at > 0 { b", " } else { b"" })?;
@@ -161,8 +161,8 @@ impl Writer<'_> {
         name: &str,
         payload: Option<&Val>,
         cases: &[(String, Option<Shape>)],
-    ) -> Result<(), TooLarge> {
-        let (_, shape) = cases.iter().find(|(case, _)| case == name).ok_or(TooLarge::Shape)?;
+    ) -> Result<(), Unspelt> {
+        let (_, shape) = cases.iter().find(|(case, _)| case == name).ok_or(Unspelt::Shape)?;
         self.put(b"{\"type\": ")?;
         self.string(name)?;
         match (payload, shape) {
@@ -172,18 +172,18 @@ impl Writer<'_> {
                 self.value(value, shape)?;
             }
             (None, None) => {}
-            _ => return Err(TooLarge::Shape),
+            _ => return Err(Unspelt::Shape),
         }
         self.put(b"}")
     }
 
-    fn bytes(&mut self, values: &[Val]) -> Result<(), TooLarge> {
+    fn bytes(&mut self, values: &[Val]) -> Result<(), Unspelt> {
         if self.out.len() + values.len() / 3 * 4 > self.limit {
-            return Err(TooLarge::Bytes);
+            return Err(Unspelt::TooLong);
         }
         let byte = |value: &Val| match value {
             Val::U8(byte) => Ok(*byte),
-            _ => Err(TooLarge::Shape),
+            _ => Err(Unspelt::Shape),
         };
         let bytes = values.iter().map(byte).collect::<Result<Vec<u8>, _>>()?;
         self.put(b"\"")?;
