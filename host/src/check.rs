@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use waga_builtins::{Caller, ExtensionInfo, ExtensionState};
 
 use crate::cli::Cli;
+use crate::config::command_name::is_command;
 use crate::config::{Config, Places};
 use crate::nearest::nearest;
 use crate::policy::{Origin, Policy, Reason};
@@ -228,7 +229,8 @@ pub(crate) fn warnings(
     registry: &Registry,
     is_served: impl Fn(&str) -> bool,
 ) -> Vec<String> {
-    let unknown = policy.listed().filter(|(name, _)| registry.find(name).is_none());
+    let may_come = |name: &str| registry.is_settling() && is_command(name);
+    let unknown = policy.listed().filter(|(name, _)| registry.find(name).is_none() && !may_come(name));
     let warning = |(name, origin): (&str, &Origin)| {
         let known = registry.slots().iter().map(|slot| &*slot.name);
         let hint = nearest(name, known).map(|name| format!("; did you mean '{name}'?"));
@@ -238,7 +240,12 @@ pub(crate) fn warnings(
     let idle = idle.map(|name| {
         format!("[policy.channel.{name}]: no channel of this name is served, so it narrows nothing")
     });
-    let mut warnings: Vec<_> = unknown.map(warning).chain(idle).collect();
+    let replaced = registry.replaced().map(|(command, extension)| {
+        format!(
+            "extension {extension}: adds {command}, which the agent has itself; the extension's is called"
+        )
+    });
+    let mut warnings: Vec<_> = unknown.map(warning).chain(idle).chain(replaced).collect();
     warnings.sort();
     warnings.dedup();
     warnings

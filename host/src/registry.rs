@@ -171,6 +171,10 @@ impl Registry {
         let provided = extensions.provided(|name| self.places.contains_key(name));
         for handle in provided {
             let name = handle.name().clone();
+            if let Some(&place) = self.places.get(&name) {
+                self.slots[place].chain.insert(0, Provider::Extension(handle));
+                continue;
+            }
             self.places.insert(name.clone(), self.slots.len());
             // What it does nobody knows: it waits for the thaw.
             let flags = Flags { while_frozen: WhileFrozen::Off, replies: true, delimited: false };
@@ -184,6 +188,21 @@ impl Registry {
     #[cfg(feature = "extensions")]
     pub(crate) fn set(&self) -> Option<&Arc<Extensions>> {
         self.extensions.as_ref()
+    }
+
+    /// Whether there may be commands that are not known yet.
+    pub fn is_settling(&self) -> bool {
+        #[cfg(feature = "extensions")]
+        if let Some(extensions) = &self.extensions {
+            return extensions.is_starting();
+        }
+        false
+    }
+
+    /// Commands of the agent that an extension's stands before, and that extension.
+    pub fn replaced(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+        let slots = self.slots.iter().filter(|slot| slot.chain.len() > 1);
+        slots.filter_map(|slot| Some((&slot.name, slot.extension()?)))
     }
 
     /// Every extension, as `waga-get-extensions` tells it.

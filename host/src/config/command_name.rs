@@ -1,7 +1,5 @@
 //! Names: what an extension and its commands may be called, and what no extension may touch.
 
-use waga_builtins::FAMILIES;
-
 /// Most bytes of a name.
 pub(crate) const LONGEST: usize = 64;
 
@@ -26,11 +24,6 @@ pub fn is_command(name: &str) -> bool {
 pub fn is_protected(name: &str) -> bool {
     ["guest-sync", "guest-fsfreeze-", "waga-"].iter().any(|start| name.starts_with(start))
         || ["guest-ping", "guest-info"].contains(&name)
-}
-
-/// Whether the agent has such a command itself.
-pub fn is_builtin(name: &str) -> bool {
-    FAMILIES.iter().copied().flatten().any(|builtin| builtin.name == name)
 }
 
 #[cfg(test)]
@@ -80,6 +73,5 @@ mod tests {
         for name in ["guest-pings", "guest-get-osinfo", "guest-fsfreeze", "guest-acme-sync"] {
             assert!(!is_protected(name), "{name}");
         }
-        assert!(is_builtin("guest-exec") && !is_builtin("guest-acme-exec"));
     }
 }

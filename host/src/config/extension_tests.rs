@@ -187,10 +187,6 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ("add = ['guest-sync']", "3:8: 'guest-sync' is protected"),
         ("add = ['guest-fsfreeze-later']", "3:8: 'guest-fsfreeze-later' is protected"),
         ("add = ['waga-reload']", "3:8: 'waga-reload' is protected"),
-        (
-            "add = ['guest-exec']",
-            "3:8: 'guest-exec' is a command of the agent itself: replacing it is for 'override', which is not built yet",
-        ),
         ("config = { a = [1, { b = nan }] }", "3:10: 'config.a[1].b' is NaN, which JSON cannot say"),
         ("config = { a = -inf }", "3:10: 'config.a' is -inf, which JSON cannot say"),
         ("config = []", "3:10: invalid type: sequence, expected a map"),

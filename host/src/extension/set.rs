@@ -79,7 +79,8 @@ impl Extensions {
     }
 
     /// What each provides of what nobody else has: `is_taken` by the agent itself, or by one before it. Those that cannot be called now
-    /// are among them, where it is known that they would be.
+    /// are among them, where it is known that they would be. A name that stands in `add` may be one that the agent got later: its
+    /// operator relies on the extension's, which stays.
     pub fn provided(self: &Arc<Self>, is_taken: impl Fn(&str) -> bool) -> Vec<Handle> {
         let mut handles: Vec<Handle> = Vec::new();
         for unit in &self.units {
@@ -88,7 +89,7 @@ impl Extensions {
                 let before = handles.iter().find(|handle| *handle.name() == name);
                 let clash = if is_protected(&name) {
                     Some("only the agent may have a command of this name".to_owned())
-                } else if is_taken(&name) {
+                } else if is_taken(&name) && unit.config.add.is_none() {
                     Some("the agent has a command of this name".to_owned())
                 } else {
                     before.map(|other| format!("extension {} has a command of this name", other.extension()))
@@ -106,6 +107,11 @@ impl Extensions {
             *unit.provided.lock().unwrap_or_else(PoisonError::into_inner) = outcomes;
         }
         handles
+    }
+
+    /// Whether nothing is known yet of some.
+    pub fn is_starting(&self) -> bool {
+        self.units.iter().any(|unit| matches!(unit.phase(), Phase::Starting))
     }
 
     /// Waits, if a command of this name may be among those of an extension of which nothing is known yet; whether there was such a one.

@@ -188,6 +188,19 @@ fn the_agents_own_names_are_its_own() {
 }
 
 #[test]
+fn a_name_that_the_agent_got_later_stays_the_extensions() {
+    let time = component(
+        "package test:it; interface i { guest-get-time: func() -> u64; } world w { export i; }",
+        r#"(func (export "test:it/i#guest-get-time") (result i64) (i64.const 7))"#,
+    );
+    let Some(agent) = agent(&[("time", &time, "add = ['guest-get-time']")]) else { return };
+    assert_eq!(agent.client().run("guest-get-time", json!({})).unwrap(), 7);
+    let warning =
+        "extension time: adds guest-get-time, which the agent has itself; the extension's is called";
+    agent.until("a warning", |agent| agent.log().contains(warning));
+}
+
+#[test]
 fn a_missing_module_and_policy_leave_everything_else_alone() {
     let Some(setup) = setup(&[("double", &double(), ""), ("gone", &double(), "add = ['guest-test-gone']")])
     else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
 
-use super::super::command_name::{LONGEST, is_builtin, is_command, is_extension, is_protected};
+use super::super::command_name::{LONGEST, is_command, is_extension, is_protected};
 use super::super::extension::{CallLimits, Extension, Runtime, Said};
 use super::super::schema::{ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
 use super::super::{ConfigError, size};
@@ -101,10 +101,6 @@ impl Source<'_> {
             let (place, name) = (name.span(), name.into_inner());
             let fault = if is_protected(&name) {
                 Some(format!("'{name}' is protected: no extension may provide it"))
-            } else if is_builtin(&name) {
-                Some(format!(
-                    "'{name}' is a command of the agent itself: replacing it is for 'override', which is not built yet in this release"
-                ))
             } else if !is_command(&name) {
                 Some(format!(
                     "'{}' is no name for a command: write \"guest-VENDOR-NAME\", small letters and digits, each word with a letter first, {LONGEST} characters at most",
