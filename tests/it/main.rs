@@ -17,6 +17,7 @@ mod clients;
 mod daemon;
 mod exec;
 mod exec_bounds;
+mod extension;
 mod faults;
 mod file;
 mod file_state;

@@ -1,0 +1,76 @@
+//! Extensions through the real daemon and its compiler: what is added, and what each that misbehaves comes to.
+
+mod adding;
+mod hostile;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use waga_tests::agent::{Agent, Program, Setup, left_out};
+use waga_tests::client::Client;
+
+use crate::program;
+
+/// The compiler that the daemon starts; it has to be beside it. `None` where that is not to be had, or not to be used.
+fn compiler() -> Option<PathBuf> {
+    let program = Some(program()).filter(Program::is_waga)?;
+    let compiler = program.path().with_file_name("waga-ext");
+    if !compiler.is_file() {
+        left_out("waga-ext (cargo build --manifest-path extensions/Cargo.toml --target-dir target)");
+        return None;
+    }
+    Some(compiler)
+}
+
+/// An agent that is to have these extensions: a name, its component, and further lines of its table.
+fn setup(extensions: &[(&str, &[u8], &str)]) -> Option<Setup> {
+    compiler()?;
+    let setup = program().setup();
+    let mut text = format!("[extensions]\ncache = '{}'\n", cache(setup.dir()).display());
+    for (name, component, lines) in extensions {
+        let module = setup.dir().join(format!("{name}.wasm"));
+        fs::write(&module, component).unwrap();
+        text += &format!("[extension.{name}]\nmodule = '{}'\n{lines}\n", module.display());
+    }
+    let path = setup.dir().join("agent.toml");
+    fs::write(&path, text).unwrap();
+    Some(setup.options(["-c".into(), path]))
+}
+
+/// As [`setup`], running.
+fn agent(extensions: &[(&str, &[u8], &str)]) -> Option<Agent> {
+    setup(extensions).map(Setup::start)
+}
+
+fn cache(dir: &Path) -> PathBuf {
+    dir.join("cache")
+}
+
+/// What `waga-get-extensions` tells of one.
+fn told(client: &mut Client, name: &str) -> Value {
+    let all = client.run("waga-get-extensions", json!({})).unwrap();
+    all.as_array().unwrap().iter().find(|it| it["name"] == name).cloned().unwrap()
+}
+
+/// Waits until an extension is known, whatever came of it; what is told of it then.
+fn settled(agent: &Agent, name: &str) -> Value {
+    let mut client = agent.client();
+    agent.until("an extension that is known", |_| told(&mut agent.client(), name)["state"] != "starting");
+    told(&mut client, name)
+}
+
+/// The text of an error that is not about the command being there.
+fn failure(client: &mut Client, command: &str, arguments: Value) -> String {
+    let (class, desc) = client.refused(command, arguments).unwrap();
+    assert_eq!(class, "GenericError", "{desc}");
+    desc
+}
+
+/// The reason for which an extension's command cannot be called.
+fn disabled(client: &mut Client, command: &str) -> String {
+    let (class, desc) = client.refused(command, json!({})).unwrap();
+    assert_eq!(class, "CommandNotFound", "{desc}");
+    let start = format!("Command {command} has been disabled: ");
+    desc.strip_prefix(&start).unwrap_or_else(|| panic!("{desc}")).to_owned()
+}
