@@ -5,7 +5,7 @@
 
 pub mod audit;
 mod background;
-mod call;
+pub mod call;
 pub mod channel;
 mod check;
 pub mod cli;

@@ -3,6 +3,7 @@
 //! Each verb has a module of its own with its options. What is asked for goes to standard output, progress and errors to standard error.
 
 mod build;
+mod call;
 mod compile;
 mod component;
 mod inspect;
@@ -26,6 +27,7 @@ struct Cli {
 enum Verb {
     Build(build::Options),
     Inspect(inspect::Options),
+    Call(call::Options),
     Compile(compile::Options),
 }
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Build(options) => build::run(&options),
         Verb::Inspect(options) => inspect::run(&options),
+        Verb::Call(options) => call::run(&options).map(|()| String::new()),
         Verb::Compile(options) => return compile::run(&options),
     };
     match done.and_then(|text| print(&text).context("cannot write to stdout")) {

@@ -154,3 +154,18 @@ fn a_missing_compiler_is_named_with_the_command_that_installs_it() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("apt install") && errors.contains("clang-19"), "{errors}");
 }
+
+/// What `wit/deps` of an example has is a copy, and the original may have gone on.
+#[test]
+fn copies_of_the_contract_are_what_it_is_now() {
+    let originals = root().join("wit/extension");
+    let mut compared = 0;
+    for copy in std::fs::read_dir(root().join("examples/greeting/wit/deps/waga-extension")).unwrap() {
+        let copy = copy.unwrap().path();
+        let original = originals.join(copy.file_name().unwrap());
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&copy), read(&original), "copy {} again", original.display());
+        compared += 1;
+    }
+    assert_eq!(compared, 2);
+}

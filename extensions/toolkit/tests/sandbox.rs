@@ -38,9 +38,11 @@ impl Loaded {
             panic!("{arguments}")
         };
         let arguments = Request::try_from(message).unwrap().arguments;
-        let grant = Grant { name: "test".into(), config: r#"{"a":1}"#.into(), limits: Arc::new(self.limits.clone()) };
+        let grant =
+            Grant { name: "test".into(), config: r#"{"a":1}"#.into(), limits: Arc::new(self.limits.clone()) };
         let deadline = Instant::now() + self.limits.time;
-        let ending = smol::block_on(self.sandbox.clone().call(&self.engine, grant, command, arguments, deadline));
+        let ending =
+            smol::block_on(self.sandbox.clone().call(&self.engine, grant, command, arguments, deadline));
         match ending.result {
             Ok(Answer::Returned(text)) => Ok(String::from_utf8(text).unwrap()),
             Ok(Answer::Failed(error)) => Err(Ok(error.desc)),
@@ -72,7 +74,10 @@ fn check(wit: &str, wat: &str, limits: CallLimits, arguments: &str, expected: Re
         }
         // The next call is as good as the first.
         if expected.is_ok() {
-            assert!(loaded.call("guest-test-x", arguments).is_ok_and(|text| Ok(&*text) == expected) || matches!(&expected, Ok(text) if text.starts_with("error")));
+            assert!(
+                loaded.call("guest-test-x", arguments).is_ok_and(|text| Ok(&*text) == expected)
+                    || matches!(&expected, Ok(text) if text.starts_with("error"))
+            );
         }
     }
 }

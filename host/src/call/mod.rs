@@ -24,7 +24,28 @@ use client::Client;
 use deadline::Deadline;
 use error::Error;
 use options::{Call, Place, Wish};
+use output::Output;
 use request::Request;
+
+/// The JSON object that the words after a command's name stand for, as `waga call` reads them; an empty one if there are none.
+///
+/// # Errors
+/// The word that is wrong, and the way out.
+pub fn arguments(words: &[OsString]) -> Result<String, String> {
+    match Arguments::read(words, std::io::stdin().lock()) {
+        Ok(arguments) => Ok(arguments.map_or_else(|| "{}".to_owned(), |arguments| arguments.text())),
+        Err(Error::Usage(text)) => Err(text),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Prints JSON as `waga call` does: on many lines for a person, else on one.
+///
+/// # Errors
+/// That stdout does not take it; that nobody reads it is none.
+pub fn print(json: &str) -> Result<(), String> {
+    Output { layout: None, json: false }.value(json).map_err(|error| error.to_string())
+}
 
 /// Runs `waga call` with the words that follow; the program's exit code.
 pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {

@@ -53,7 +53,7 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Runtime {
+pub(crate) enum Runtime {
     /// Machine code.
     Native,
     /// The interpreter's code.

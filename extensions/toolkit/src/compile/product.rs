@@ -10,6 +10,7 @@ use wasmparser::Parser;
 use wasmtime::component::Component;
 
 use super::verdict::Failure;
+use crate::inspect::world;
 
 /// What a module was compiled to.
 #[derive(Debug)]
@@ -39,9 +40,20 @@ pub(super) fn of(module: &[u8], kind: engine::Kind, stack: usize) -> Result<Prod
     let artifact = component.serialize().map_err(|error| of_compiler(&error))?;
     let running = Engine::start(engine, kind).map_err(|error| here(&error))?;
     let description = smol::block_on(Sandbox::describe(&component, &Arc::new(running)));
-    let description: Description = description.map_err(Failure::module)?;
+    let mut description: Description = description.map_err(Failure::module)?;
+    schemas(&mut description, module);
     let description = serde_json::to_vec(&description).map_err(|error| here(&error))?;
     Ok(Product { artifact, description })
+}
+
+/// Adds what the WIT that it carries says of its commands. WIT that is not to be had, or is another component's, is no reason to refuse
+/// one that can be run: its commands have no schema then.
+fn schemas(description: &mut Description, module: &[u8]) {
+    let Ok(world) = world::read(module) else { return };
+    for command in &mut description.commands {
+        let mut told = world.interfaces.iter().flat_map(|interface| &interface.commands);
+        command.schema = told.find(|it| it.name == command.name).and_then(|it| it.schema.clone());
+    }
 }
 
 /// What the compiler says; without the chain of where it was, which is long and says nothing to whoever wrote the module.

@@ -2,7 +2,7 @@
 
 mod bill;
 mod report;
-mod world;
+pub(crate) mod world;
 
 use std::fs::File;
 use std::io::Read;

@@ -30,6 +30,8 @@ struct Command<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     docs: Option<&'a str>,
     wit: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a serde_json::Value>,
 }
 
 /// An import, and what it takes.
@@ -80,6 +82,7 @@ impl<'a> Report<'a> {
                 interface: &interface.name,
                 docs: command.docs.as_deref(),
                 wit: &command.wit,
+                schema: command.schema.as_ref(),
             })
         });
         let imports = world.imports.iter().map(|name| Asked::new(name));
@@ -169,8 +172,12 @@ mod tests {
     use crate::inspect::world::{self, Interface};
 
     fn report(docs: &str) -> String {
-        let command =
-            world::Command { name: "guest-x".into(), docs: Some(docs.into()), wit: "guest-x: func()".into() };
+        let command = world::Command {
+            name: "guest-x".into(),
+            docs: Some(docs.into()),
+            wit: "guest-x: func()".into(),
+            schema: None,
+        };
         let interface =
             Interface { name: "a:a/i".into(), commands: vec![command], wit: "interface i {}".into() };
         let world = World {

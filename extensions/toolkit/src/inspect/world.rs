@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use waga::config::command_name::is_command;
 use wasmparser::{Parser, Payload};
 use wit_component::{DecodedWasm, Output, WitPrinter};
@@ -12,38 +13,40 @@ use crate::wit_text;
 
 /// What a component is.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct World {
+pub(crate) struct World {
     /// Exported interfaces that have commands, in the component's order.
-    pub(super) interfaces: Vec<Interface>,
+    pub(crate) interfaces: Vec<Interface>,
     /// Whether it names commands itself.
-    pub(super) handler: bool,
+    pub(crate) handler: bool,
     /// Interfaces of which it imports something but types.
-    pub(super) imports: Vec<String>,
+    pub(crate) imports: Vec<String>,
     /// Why the WIT that it carries was not used.
-    pub(super) distrust: Option<String>,
+    pub(crate) distrust: Option<String>,
 }
 
 /// An exported interface with commands.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Interface {
-    pub(super) name: String,
-    pub(super) commands: Vec<Command>,
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) commands: Vec<Command>,
     /// All of it as WIT, with the interfaces whose types it uses.
-    pub(super) wit: String,
+    pub(crate) wit: String,
 }
 
 /// One command.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Command {
-    pub(super) name: String,
+pub(crate) struct Command {
+    pub(crate) name: String,
     /// Its docs, if it has any.
-    pub(super) docs: Option<String>,
+    pub(crate) docs: Option<String>,
     /// Its function as WIT.
-    pub(super) wit: String,
+    pub(crate) wit: String,
+    /// What is sent and what comes back, as JSON Schema with the docs; absent if its types are none of JSON's.
+    pub(crate) schema: Option<Value>,
 }
 
 /// Reads a component.
-pub(super) fn read(bytes: &[u8]) -> Result<World> {
+pub(crate) fn read(bytes: &[u8]) -> Result<World> {
     let (resolve, world) = match wit_component::decode(bytes) {
         Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
         Ok(DecodedWasm::WitPackage(..)) => {
@@ -172,6 +175,7 @@ fn interface(resolve: &Resolve, id: InterfaceId, name: String, real: &Blocks) ->
     let commands = functions.map(|function| Command {
         name: function.name.clone(),
         docs: function.docs.contents.clone(),
+        schema: waga_wit::schema::command(resolve, function).ok(),
         // No type has a line that begins like this.
         wit: wit
             .lines()
@@ -300,17 +304,17 @@ mod tests {
         assert_eq!(plain.imports, ["waga:extension/log@1.0.0", "a:a/unused@0.1.0"]);
         let [interface] = &plain.interfaces[..] else { panic!("{plain:?}") };
         assert_eq!(interface.name, "a:a/i@0.1.0");
-        let command = Command {
-            name: "guest-a-do".into(),
-            docs: None,
-            wit: "guest-a-do: func(pair: option<pair>) -> result<mood, string>".into(),
-        };
-        assert_eq!(interface.commands, [command]);
+        let [command] = &interface.commands[..] else { panic!("{interface:?}") };
+        assert_eq!((&*command.name, &command.docs), ("guest-a-do", &None));
+        assert_eq!(command.wit, "guest-a-do: func(pair: option<pair>) -> result<mood, string>");
+        assert!(command.schema.as_ref().is_some_and(|it| it["arguments"]["properties"]["pair"].is_object()));
         assert!(interface.wit.contains("record pair"), "{}", interface.wit);
 
         let told = read(&embedded(WIT)).unwrap();
         assert_eq!(told.distrust, None);
         assert_eq!(told.interfaces[0].commands[0].docs.as_deref(), Some("Does it."));
+        let schema = told.interfaces[0].commands[0].schema.as_ref().unwrap();
+        assert_eq!(schema["docs"], "Does it.");
         assert!(told.interfaces[0].wit.contains("/// The first."), "{}", told.interfaces[0].wit);
         assert!(!told.interfaces[0].wit.contains("unneeded"), "{}", told.interfaces[0].wit);
     }

@@ -1,0 +1,141 @@
+//! `waga-ext call`: one call of a component in the sandbox that the agent has, without an agent.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::Args;
+use waga::config::CallLimits;
+use waga::extension::description::{Description, Kind};
+use waga::extension::engine::{self, Engine};
+use waga::extension::sandbox::{Answer, Sandbox};
+use waga::extension::{Grant, Standing, standing};
+use waga::wire::{Event, Framer, Request};
+use wasmtime::component::Component;
+
+use crate::compile::Runtime;
+
+/// Stack of a component, as the agent has it unless told otherwise.
+const STACK: usize = 512 << 10;
+
+/// Calls one command of a component, under the agent's default limits.
+///
+/// Arguments are written as for `waga call`: key=value, where the value is JSON
+/// if it can be read as JSON, else a string; or all in one JSON object; or - for
+/// such an object from stdin. Printed is what the command returns, as JSON.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// The component.
+    file: PathBuf,
+    /// The command.
+    command: String,
+    /// Its arguments.
+    #[arg(value_name = "ARGUMENT")]
+    arguments: Vec<OsString>,
+    /// What the component gets as its configuration, a JSON object.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    config: String,
+    /// What it runs as.
+    #[arg(long, value_enum, default_value = "native")]
+    runtime: Runtime,
+    /// Say on stderr what took how long.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Calls and prints the result.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let config: serde_json::Value = serde_json::from_str(&options.config)
+        .with_context(|| format!("--config '{}' is no JSON", options.config))?;
+    ensure!(config.is_object(), "--config '{}' is no JSON object", options.config);
+    let arguments = waga::call::arguments(&options.arguments).map_err(|text| anyhow!(text))?;
+    let request = request(&arguments)?;
+
+    let bytes = crate::inspect::read(&options.file)?;
+    let name = options.file.display();
+    let kind = engine::Kind::from(options.runtime);
+    let engine = engine::config(kind, STACK).and_then(|config| wasmtime::Engine::new(&config));
+    let engine = engine.map_err(|error| anyhow!("cannot set up the engine: {error}"))?;
+    let begun = Instant::now();
+    let component = Component::new(&engine, &bytes);
+    let component = component.map_err(|error| anyhow!("cannot compile {name}: {}", error.root_cause()))?;
+    let compiled = begun.elapsed();
+
+    let begun = Instant::now();
+    let engine = Arc::new(Engine::start(engine, kind).context("cannot start the engine")?);
+    let told = |text: String| anyhow!("{name} {text}");
+    let description = smol::block_on(Sandbox::describe(&component, &engine)).map_err(told)?;
+    permitted(&description).with_context(|| format!("{name} cannot be called here"))?;
+    provided(&description, &options.command)?;
+    let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(told)?);
+    let loaded = begun.elapsed();
+
+    let limits = Arc::new(CallLimits::default());
+    let grant = Grant { name: "call".into(), config: config.to_string().into(), limits: limits.clone() };
+    let begun = Instant::now();
+    let call = sandbox.call(&engine, grant, &options.command, request.arguments, begun + limits.time);
+    let ending = smol::block_on(call);
+    if options.verbose {
+        let (wall, cpu) = (micros(begun.elapsed()), micros(ending.cpu));
+        eprintln!("compiled as {} in {}, loaded in {}", kind.as_str(), micros(compiled), micros(loaded));
+        eprintln!("called in {wall}, of which {cpu} CPU time");
+    }
+    match ending.result {
+        Ok(Answer::Returned(text)) => {
+            let text = String::from_utf8(text).context("what it returned is no text")?;
+            waga::call::print(&text).map_err(|text| anyhow!(text))
+        }
+        Ok(Answer::Failed(error)) => bail!("{}: {}", options.command, plain(&error.desc)),
+        Err(failure) => bail!("{}: the component {}", options.command, plain(&failure.text(&limits))),
+    }
+}
+
+/// The arguments as the agent has them: checked, and with the bounds of a message.
+fn request(arguments: &str) -> Result<Request> {
+    let text = format!("{{\"execute\":\"call\",\"arguments\":{arguments}}}\n");
+    match Framer::default().feed(text.as_bytes()).1 {
+        Some(Event::Message(message)) => {
+            Request::try_from(message).map_err(|_| anyhow!("the arguments are no JSON object"))
+        }
+        _ => bail!("the arguments are not such as an agent takes"),
+    }
+}
+
+/// Nobody grants anything here.
+fn permitted(description: &Description) -> Result<()> {
+    for import in &description.imports {
+        match standing(import) {
+            Standing::Free => {}
+            Standing::Granted(line) => bail!("it imports {import}, which only agent.toml grants: {line}"),
+            Standing::Unknown => bail!("it imports {import}, which no agent of this version has"),
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is such a command; else which there are.
+fn provided(description: &Description, name: &str) -> Result<()> {
+    match description.commands.iter().find(|command| command.name == name).map(|command| &command.kind) {
+        Some(Kind::Refused(reason)) => bail!("{name}: {reason}"),
+        Some(Kind::Typed(_) | Kind::Handler) => Ok(()),
+        None => {
+            let names: Vec<_> = description.commands.iter().map(|command| command.name.as_str()).collect();
+            bail!("there is no command {name}; the component has: {}", names.join(", "))
+        }
+    }
+}
+
+fn micros(time: Duration) -> String {
+    match time.as_micros() {
+        few @ 0..10_000 => format!("{few} µs"),
+        many => format!("{} ms", many / 1000),
+    }
+}
+
+/// What a component says, so that it does nothing to a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
