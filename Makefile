@@ -6,38 +6,61 @@
 
 CARGO ?= cargo
 RUN := target/run
+# A workspace of its own, built into the same folder.
+EXT := --manifest-path extensions/Cargo.toml --target-dir target
 
-.PHONY: run test bench lint packages install uninstall
+.PHONY: run toolkit test bench lint packages install uninstall
 
 # The configuration is copied: the agent trusts no file that others may write, and a checkout may be such.
 run:
+	sh tests/install-packages c
 	$(CARGO) build --release -p waga
-	@mkdir -p $(RUN) && install -m 0600 agent.toml $(RUN)/agent.toml
+	$(CARGO) build --release $(EXT)
+	@mkdir -p $(RUN) && chmod go-w $(RUN) && rm -f $(RUN)/agent.toml && \
+	cat agent.toml examples/extensions.toml >$(RUN)/agent.toml && chmod 0600 $(RUN)/agent.toml
+	for name in greeting runaway; do \
+	    target/release/waga-ext build examples/$$name -o $(RUN)/$$name.wasm --cache $(RUN)/build || exit 1; \
+	    chmod go-w $(RUN)/$$name.wasm; done
 	@target/release/waga -c $(RUN)/agent.toml & agent=$$!; trap 'kill $$agent; wait $$agent' EXIT; \
 	call() { echo; echo "$$ waga call --socket $(RUN)/agent.sock $$*"; \
 	    target/release/waga call --socket $(RUN)/agent.sock "$$@"; }; \
+	fails() { call "$$@"; test $$? -eq 1; }; \
 	until target/release/waga call --socket $(RUN)/agent.sock guest-ping >$(RUN)/ping 2>&1; do \
 	    kill -0 $$agent || exit 1; sleep 0.1; done; \
 	call guest-get-osinfo && \
 	call guest-get-load && \
 	call guest-exec path=uname 'arg=["-a"]' capture-output=true && \
 	call guest-file-open path=/etc/hostname && \
-	{ call guest-get-loda; test $$? -eq 1; }
+	fails guest-get-loda && \
+	echo && echo "Two extensions: one adds a command, one never ends." && \
+	call guest-acme-greet name=$${USER:-you} && \
+	fails guest-acme-greet nam=you && \
+	fails guest-acme-runaway && \
+	call guest-ping && \
+	call waga-get-extensions
 	@echo; echo "Start it yourself: target/release/waga -c $(RUN)/agent.toml"
 	@echo "What it has:       target/release/waga call --socket $(RUN)/agent.sock"
 
+# The compiler of extensions, beside the agent that starts it.
+toolkit:
+	$(CARGO) build $(EXT)
+
 # The last line puts the same cases to qemu-ga alone: what they ask of waga is what the original does.
-test: packages
+test: packages toolkit
 	WAGA_TESTS=all $(CARGO) test --workspace
+	WAGA_TESTS=all $(CARGO) test $(EXT)
 	AGENT_BIN=/usr/sbin/qemu-ga $(CARGO) test -p waga-tests --test it
 
-bench: packages
+bench: packages toolkit
 	$(CARGO) build --release -p waga -p waga-tests --bin waga --bin bench
 	target/release/bench
 
 lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p waga --no-default-features --all-targets -- -D warnings
+	$(CARGO) clippy $(EXT) --all-targets -- -D warnings
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --all --check --manifest-path extensions/Cargo.toml
 
 packages:
 	sh tests/install-packages
