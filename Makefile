@@ -28,6 +28,7 @@ run:
 
 # The last line puts the same cases to qemu-ga alone: what they ask of waga is what the original does.
 test: packages
+	$(CARGO) test --manifest-path extensions/Cargo.toml --target-dir target
 	WAGA_TESTS=all $(CARGO) test --workspace
 	AGENT_BIN=/usr/sbin/qemu-ga $(CARGO) test -p waga-tests --test it
 
@@ -38,6 +39,8 @@ bench: packages
 lint:
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) fmt --all --check
+	$(CARGO) clippy --manifest-path extensions/Cargo.toml --target-dir target --all-targets -- -D warnings
+	$(CARGO) fmt --manifest-path extensions/Cargo.toml --all --check
 
 packages:
 	sh tests/install-packages
