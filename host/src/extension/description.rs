@@ -18,7 +18,7 @@ pub struct Description {
     pub commands: Vec<Command>,
     /// The interfaces that it imports something but types of, `waga:extension/log@1.0.0` for example, in the order of the component.
     pub imports: Vec<String>,
-    /// Bytes of memory that it has from the beginning.
+    /// Bytes that its largest memory has from the beginning.
     pub memory: u64,
 }
 

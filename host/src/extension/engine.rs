@@ -16,7 +16,7 @@ use wasmtime::{Config, Engine as Wasmtime};
 use super::clock::{Clock, Until};
 
 /// The format of artifacts: whatever is compiled by another engine, or by one that was set up otherwise, is compiled anew.
-pub const ARTIFACTS: &str = "wasmtime-48.0.8-1";
+pub const ARTIFACTS: &str = "wasmtime-48.0.8-2";
 
 /// Stack of the agent's own code that runs beneath a component, in bytes.
 const HOST_STACK: usize = 512 << 10;

@@ -15,6 +15,9 @@ const DEEPEST: usize = 32;
 /// How many types a function may be made of, each counted wherever it stands.
 const MOST: usize = 10_000;
 
+/// Bytes of a page of memory.
+const PAGE: u64 = 64 << 10;
+
 /// The interface of a component that names its commands itself.
 pub(crate) const HANDLER: &str = "waga:extension/handler";
 
@@ -45,7 +48,8 @@ pub fn describe(component: &Component) -> Description {
         }
     }
     let required = component.resources_required();
-    let memory = required.and_then(|required| required.max_initial_memory_size).unwrap_or_default();
+    let pages = required.and_then(|required| required.max_initial_memory_size).unwrap_or_default();
+    let memory = pages.saturating_mul(PAGE);
     Description { format: FORMAT, commands, imports, memory }
 }
 

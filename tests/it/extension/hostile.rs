@@ -81,6 +81,15 @@ fn memory_is_bounded_in_sum() {
 }
 
 #[test]
+fn a_memory_that_is_too_large_from_the_start_is_refused() {
+    // 17 pages, as any of these fixtures.
+    let Some(agent) = agent(&[("bad", &doing(""), "limits = { memory = '1MiB' }")]) else { return };
+    let reason = "a memory of 1114112 bytes is there from the start, which is more than limits.memory lets it have";
+    assert_eq!(settled(&agent, "bad")["reason"], reason);
+    assert_eq!(disabled(&mut agent.client(), "guest-test-x"), format!("extension bad: {reason}"));
+}
+
+#[test]
 fn deep_recursion_is_stopped() {
     let deep = component(
         "package test:it; interface i { guest-test-x: func(); } world w { export i; }",
