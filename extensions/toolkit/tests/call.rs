@@ -1,4 +1,5 @@
 //! `waga-ext call`: results, errors and what stops a component, without a daemon.
+#![allow(clippy::unwrap_used, reason = "a test says where it stopped")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! `waga-ext compile` as the daemon runs it: what comes out, what is refused and with which exit code, and what the compiler may do.
+#![allow(clippy::unwrap_used, reason = "a test says where it stopped")]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,4 +1,5 @@
 //! The examples, built by `waga-ext` with the compilers of this machine, and what it then says of them.
+#![allow(clippy::unwrap_used, reason = "a test says where it stopped")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,5 +1,8 @@
 //! The sandbox by itself: components that are compiled on the spot, as machine code and for the interpreter, and what stops each.
 
+#![allow(clippy::unwrap_used, reason = "a test says where it stopped")]
+
+#[allow(unreachable_pub, dead_code, reason = "the fixtures of the agent's own tests, which use more of them")]
 #[path = "../../../tests/src/component.rs"]
 mod component;
 
