@@ -158,7 +158,7 @@ fn shown(line: &Line<'_>) -> String {
         None => line.why.to_owned(),
     };
     let limits: String = line.limited_by.iter().map(|origin| format!("; limited by {origin}")).collect();
-    format!("{:<32}{state:<5}{decided}{limits}\n", line.name)
+    format!("{:<36}{state:<5}{decided}{limits}\n", line.name)
 }
 
 /// An extension: what it is, and what of it is not provided.

@@ -70,6 +70,7 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         | "guest-network-get-route"
         | "guest-ping"
         | "waga-get-freeze-report"
+        | "waga-get-extensions"
         | "guest-get-devices" => vec![json!({})],
         // Never with arguments that it takes: this machine is not to be frozen.
         "guest-fsfreeze-freeze" | "guest-fsfreeze-thaw" => vec![json!({"no-such": PLAIN})],

@@ -346,6 +346,7 @@ fn check_of_everything() {
             guest-ssh-get-authorized-keys   on   by default
             guest-ssh-add-authorized-keys   on   by default
             guest-ssh-remove-authorized-keyson   by default
+            waga-get-extensions             on   by default
 
             on channel backup
             guest-sync-delimited            off  not listed in agent.toml:13:9: [policy.channel.backup] allow
@@ -390,6 +391,7 @@ fn check_of_everything() {
             guest-ssh-get-authorized-keys   off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-ssh-add-authorized-keys   off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-ssh-remove-authorized-keysoff  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-get-extensions             off  not listed in agent.toml:13:9: [policy.channel.backup] allow
         "#]],
     );
 }

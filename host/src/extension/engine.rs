@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use smol::lock::Semaphore;
 use smol::{Executor, Task};
 use wasmtime::{Config, Engine as Wasmtime};
 
@@ -17,6 +18,9 @@ use super::clock::{Clock, Until};
 
 /// The format of artifacts: whatever is compiled by another engine, or by one that was set up otherwise, is compiled anew.
 pub const ARTIFACTS: &str = "wasmtime-48.0.8-2";
+
+/// Calls of all extensions at once: what they may have in memory together is bounded by it.
+pub(super) const AT_ONCE: usize = 16;
 
 /// Stack of the agent's own code that runs beneath a component, in bytes.
 const HOST_STACK: usize = 512 << 10;
@@ -66,6 +70,8 @@ pub struct Engine {
     kind: Kind,
     executor: Arc<Executor<'static>>,
     clock: Arc<Clock>,
+    /// Turns of [`AT_ONCE`].
+    pub(super) turns: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -81,7 +87,7 @@ impl Engine {
             smol::future::block_on(run.run(std::future::pending::<()>()));
         })?;
         let clock = Clock::start(&engine)?;
-        Ok(Self { engine, kind, executor, clock })
+        Ok(Self { engine, kind, executor, clock, turns: Arc::new(Semaphore::new(AT_ONCE)) })
     }
 
     /// Wasmtime's part.

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use smol::Timer;
 use smol::future::or;
+use smol::lock::{Semaphore, SemaphoreGuardArc};
 use waga_builtins::qapi::Arguments;
 use waga_builtins::{Error, Reply, Result};
 
+use super::engine::AT_ONCE;
 use super::failure::Failure;
 use super::sandbox::Answer;
 use super::set::Extensions;
@@ -83,21 +85,18 @@ impl Handle {
         }
         let (engine, sandbox) =
             self.set.sandbox(&self.unit, deadline).await.map_err(|reason| self.disabled(&reason))?;
-        let turn = async { Some(self.unit.permits.acquire_arc().await) };
-        let late = async {
-            Timer::at(deadline).await;
-            None
+        let unserved = |who: String| {
+            let name = &self.name;
+            Error::generic(format!(
+                "extension {extension}: {name} was not called: {who} were under way all the time"
+            ))
         };
-        let turn = match self.unit.permits.try_acquire_arc() {
-            Some(turn) => Some(turn),
-            None => or(turn, late).await,
-        };
-        let Some(_turn) = turn else {
-            return Err(Error::generic(format!(
-                "extension {extension}: {} was not called: {} calls were under way all the time (limits.concurrency)",
-                self.name, limits.concurrency
-            )));
-        };
+        // Its own first: one with many callers waits for itself, and takes no turn of the others' meanwhile.
+        let own = turn(&self.unit.permits, deadline).await;
+        let _own =
+            own.ok_or_else(|| unserved(format!("{} calls (limits.concurrency)", limits.concurrency)))?;
+        let all = turn(&engine.turns, deadline).await;
+        let _all = all.ok_or_else(|| unserved(format!("{AT_ONCE} calls of extensions")))?;
         let running = self.unit.health.begin(&self.name);
         let ending = sandbox.call(&engine, self.unit.grant.clone(), &self.name, arguments, deadline).await;
         match ending.result {
@@ -124,4 +123,16 @@ impl Handle {
             self.extension()
         ))
     }
+}
+
+/// A turn, if there is one before the deadline.
+async fn turn(turns: &Arc<Semaphore>, deadline: Instant) -> Option<SemaphoreGuardArc> {
+    if let Some(turn) = turns.try_acquire_arc() {
+        return Some(turn);
+    }
+    let late = async {
+        Timer::at(deadline).await;
+        None
+    };
+    or(async { Some(turns.acquire_arc().await) }, late).await
 }

@@ -279,8 +279,8 @@ fn check_tells_what_each_extension_comes_to() {
     for line in [
         "extension double (@/double.wasm): adds guest-test-double\n",
         "extension double: not guest-test-not: its component has no such command\n",
-        "guest-test-double               on   by an extension\n",
-        "guest-test-not                  off  by an extension\n",
+        "guest-test-double                   on   by an extension\n",
+        "guest-test-not                      off  by an extension\n",
     ] {
         assert!(after.contains(line), "{line}{after}");
     }
