@@ -22,6 +22,7 @@ mod faults;
 mod file;
 mod file_state;
 mod grammar;
+mod guards;
 mod info;
 mod inherited;
 mod journal;

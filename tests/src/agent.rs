@@ -48,7 +48,8 @@ impl Program {
         Path::new(&path).is_file().then(|| Self::new(path))
     }
 
-    fn new(path: impl Into<PathBuf>) -> Self {
+    /// The one at this path.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let output = Command::new(&path).arg("-V").output();
         let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()));
@@ -372,6 +373,8 @@ impl Agent {
     #[must_use]
     pub fn restart(mut self, signal: Signal) -> Self {
         self.end(signal);
+        // A child that it had just forked, and that has not begun its own program yet, still has the socket.
+        self.until("an end of its socket", |agent| UnixStream::connect(agent.socket()).is_err());
         self.setup.take().unwrap().start()
     }
 

@@ -21,7 +21,12 @@ const ALLOCATOR: &str = r#"
 /// # Panics
 /// One of the texts is wrong.
 pub fn component(wit: &str, wat: &str) -> Vec<u8> {
-    encode(wit, &format!("(module {wat} (memory (export \"memory\") 17) {ALLOCATOR})"))
+    encode(wit, &module(wat))
+}
+
+/// The core module of [`component`], as text.
+pub fn module(wat: &str) -> String {
+    format!("(module {wat} (memory (export \"memory\") 17) {ALLOCATOR})")
 }
 
 /// As [`component`], of a whole core module.
@@ -29,8 +34,16 @@ pub fn component(wit: &str, wat: &str) -> Vec<u8> {
 /// # Panics
 /// One of the texts is wrong.
 pub fn encode(wit: &str, module: &str) -> Vec<u8> {
+    encode_with(&[WASI[0], WASI[1], EXTENSION], wit, module)
+}
+
+/// As [`encode`], of a world that imports from these packages and no others, each after those that it uses.
+///
+/// # Panics
+/// One of the texts is wrong.
+pub fn encode_with(packages: &[&str], wit: &str, module: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    for package in WASI.into_iter().chain([EXTENSION, wit]) {
+    for package in packages.iter().chain([&wit]) {
         resolve.push_str("test.wit", package).unwrap_or_else(|error| panic!("{error:?}"));
     }
     let package = resolve.packages.iter().find(|(_, package)| package.name.namespace == "test");

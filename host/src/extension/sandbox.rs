@@ -79,16 +79,37 @@ pub struct Ending {
     pub cpu: Duration,
 }
 
+/// Why a component cannot be called.
+#[derive(Debug)]
+pub enum Unfit {
+    /// What it imports or exports is not what this agent has.
+    Component(String),
+    /// It is not what its description says, one of which was changed.
+    Description,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Component(reason) => f.write_str(reason),
+            Self::Description => f.write_str("is not what its description says"),
+        }
+    }
+}
+
+impl std::error::Error for Unfit {}
+
 impl Sandbox {
     /// Links a component to all that there is. What it may have of that was decided before, by its imports.
     ///
     /// # Errors
     /// It imports what is not there, or is not what its description says.
-    pub fn new(component: &Component, description: &Description) -> Result<Self, String> {
+    pub fn new(component: &Component, description: &Description) -> Result<Self, Unfit> {
+        let unlinked =
+            |error: wasmtime::Error| Unfit::Component(format!("cannot be linked: {}", error.root_cause()));
         let mut linker = Linker::new(component.engine());
-        imports::link(&mut linker).map_err(|error| format!("cannot be linked: {}", error.root_cause()))?;
-        let pre = linker.instantiate_pre(component);
-        let pre = pre.map_err(|error| format!("cannot be linked: {}", error.root_cause()))?;
+        imports::link(&mut linker).map_err(unlinked)?;
+        let pre = linker.instantiate_pre(component).map_err(unlinked)?;
         let is = reflect::describe(component);
         let mut commands = HashMap::new();
         for command in &description.commands {
@@ -99,7 +120,7 @@ impl Sandbox {
                     let same =
                         is.commands.iter().any(|it| it.name == command.name && it.kind == command.kind);
                     let index = index(component, &signature.interface, &command.name);
-                    let index = index.filter(|_| same).ok_or("is not what its description says")?;
+                    let index = index.filter(|_| same).ok_or(Unfit::Description)?;
                     Entry::Typed(index, signature.clone())
                 }
             };
@@ -107,10 +128,11 @@ impl Sandbox {
         }
         let handler = reflect::handler(component).map(|interface| {
             let function = |name| index(component, &interface, name);
-            let missing = "its waga:extension/handler is not that of version 1.0.0";
-            Ok::<_, String>(Handler {
-                commands: function("commands").ok_or(missing)?,
-                handle: function("handle").ok_or(missing)?,
+            let missing =
+                || Unfit::Component("its waga:extension/handler is not that of version 1.0.0".into());
+            Ok::<_, Unfit>(Handler {
+                commands: function("commands").ok_or_else(missing)?,
+                handle: function("handle").ok_or_else(missing)?,
             })
         });
         Ok(Self { pre, commands, handler: handler.transpose()? })
@@ -129,7 +151,7 @@ impl Sandbox {
         if let Some(import) = asks {
             return Err(format!("imports {import}, which no agent of this version has"));
         }
-        let sandbox = Arc::new(Self::new(component, &description)?);
+        let sandbox = Arc::new(Self::new(component, &description).map_err(|unfit| unfit.to_string())?);
         for name in sandbox.names(engine).await? {
             if !is_command(&name) {
                 return Err(format!(

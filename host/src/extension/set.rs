@@ -14,7 +14,7 @@ use waga_builtins::{Agent, ExtensionInfo};
 
 use super::engine::{self, Engine, Kind};
 use super::handle::Handle;
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, Unfit};
 use super::source::{Fault, Known, Source};
 use super::unit::{Phase, Unit, outcome};
 use super::{artifact, grants};
@@ -208,7 +208,14 @@ impl Extensions {
                         return Ok(None);
                     }
                 };
-                Sandbox::new(&component, &again.description).map(Some).map_err(Fault::Refused)
+                match Sandbox::new(&component, &again.description) {
+                    Ok(sandbox) => Ok(Some(sandbox)),
+                    Err(unfit @ Unfit::Description) if !last => {
+                        tracing::warn!(extension = &**what.name(), "{unfit}: compiled anew");
+                        Ok(None)
+                    }
+                    Err(unfit) => Err(Fault::Refused(unfit.to_string())),
+                }
             });
             if let Some(sandbox) = sandbox.await? {
                 return Ok(Phase::Loaded(known, Arc::new(sandbox)));

@@ -9,7 +9,7 @@ use waga_tests::component::{component, encode};
 use super::{agent, disabled, failure, settled, told};
 
 /// A component with one command that takes and gives nothing.
-fn doing(body: &str) -> Vec<u8> {
+pub(super) fn doing(body: &str) -> Vec<u8> {
     component(
         "package test:it; interface i { guest-test-x: func(); } world w { import waga:extension/log@1.0.0; export i; }",
         &format!(
@@ -20,7 +20,7 @@ fn doing(body: &str) -> Vec<u8> {
 }
 
 /// Calls `guest-test-x`, which must fail like that within ten times its limit, and leave the agent as it was.
-fn fails(extension: &[u8], lines: &str, limit: Duration, expected: &str) {
+pub(super) fn fails(extension: &[u8], lines: &str, limit: Duration, expected: &str) {
     let Some(agent) = agent(&[("bad", extension, lines)]) else { return };
     settled(&agent, "bad");
     let mut client = agent.client();
@@ -40,7 +40,7 @@ fn fails(extension: &[u8], lines: &str, limit: Duration, expected: &str) {
 }
 
 /// The agent answers, in order, and can thaw.
-fn in_step(agent: &Agent) {
+pub(super) fn in_step(agent: &Agent) {
     let mut client = agent.client();
     client.sync(17).unwrap();
     client.run("guest-ping", json!({})).unwrap();
@@ -131,9 +131,12 @@ fn a_flood_of_log_is_cut() {
         return;
     };
     settled(&agent, "bad");
+    // To wait for it is in the log, too.
+    let before = agent.log().len();
     agent.client().run("guest-test-x", json!({})).unwrap();
     agent.until("what was lost", |agent| agent.log().contains("bytes of its log were lost"));
-    assert!(agent.log().len() < 64 << 10, "{}", agent.log().len());
+    let grown = agent.log().len() - before;
+    assert!(grown < 64 << 10, "{grown}");
     in_step(&agent);
 }
 

@@ -1,7 +1,14 @@
 //! Extensions through the real daemon and its compiler: what is added, and what each that misbehaves comes to.
 
 mod adding;
+mod asking;
+mod compiling;
+mod ending;
+mod examples;
 mod hostile;
+mod keeping;
+mod types;
+mod wasi;
 
 use std::fs;
 use std::path::{Path, PathBuf};
