@@ -13,5 +13,6 @@ pub mod agent;
 pub mod bench;
 pub mod client;
 pub mod component;
+pub mod example;
 pub mod pty;
 pub mod vm;

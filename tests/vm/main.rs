@@ -11,6 +11,7 @@ mod accounts;
 mod channels;
 mod clock;
 mod commands;
+mod extensions;
 mod freeze;
 mod hung_filesystem;
 mod idle;

@@ -53,13 +53,18 @@ impl Candidate {
 
     /// Starts the agent, and how long it was from the spawn to its first reply.
     pub(super) fn start_timed(&self) -> Result<(Agent, Duration)> {
-        self.first_reply().with_context(|| {
+        self.start_asking(PING)
+    }
+
+    /// The same where this is the first request.
+    pub(super) fn start_asking(&self, request: &[u8]) -> Result<(Agent, Duration)> {
+        self.first_reply(request).with_context(|| {
             let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
             format!("{} ({}) does not answer; its log: {:?}", self.name, self.program.display(), log.trim())
         })
     }
 
-    fn first_reply(&self) -> Result<(Agent, Duration)> {
+    fn first_reply(&self, request: &[u8]) -> Result<(Agent, Duration)> {
         let socket = self.dir.join("socket");
         // What the last process left must not be taken for the new one's.
         let _ = fs::remove_file(&socket);
@@ -80,7 +85,7 @@ impl Candidate {
             }
         };
         let mut agent = Agent { name: self.name, wire: Wire::over(stream)?, child };
-        agent.wire.round_trip(PING)?;
+        agent.wire.round_trip(request)?;
         Ok((agent, begun.elapsed()))
     }
 }

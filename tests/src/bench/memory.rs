@@ -11,7 +11,7 @@ use super::wire::{Wire, request};
 use super::{MIB, Setting, Setup, files, median};
 
 /// What an agent is left alone for before it counts as idle: waga gives back the code that started it after a second.
-const SETTLED: Duration = Duration::from_millis(1500);
+pub(super) const SETTLED: Duration = Duration::from_millis(1500);
 
 pub(super) fn idle(setup: &Setup, name: &str, setting: Setting) -> Result<Vec<Line>> {
     let mut samples = [const { Vec::new() }; 4];
@@ -64,19 +64,20 @@ fn rise(setup: &Setup, candidate: &Candidate) -> Result<f64> {
 }
 
 /// What one agent was like after its requests.
-struct Grown {
-    requests: usize,
-    since_start: f64,
-    since_warm_up: f64,
-    descriptors: f64,
-    children: f64,
+pub(super) struct Grown {
+    pub(super) requests: usize,
+    pub(super) since_start: f64,
+    pub(super) since_warm_up: f64,
+    pub(super) descriptors: f64,
+    pub(super) children: f64,
 }
 
 pub(super) fn growth(setup: &Setup, name: &str) -> Result<Vec<Line>> {
     let wanted = setup.options.requests;
-    let waga = grow(setup, &setup.waga, wanted)?;
+    let waga = grow(setup, &setup.waga, wanted, Vec::new())?;
     // qemu-ga takes minutes for as many, the more so where opening a file makes it wait for a disk.
-    let reference = grow(setup, &setup.reference, (wanted / 10).max(20_000).min(wanted))?;
+    let fewer = (wanted / 10).max(20_000).min(wanted);
+    let reference = grow(setup, &setup.reference, fewer, Vec::new())?;
     let name = format!("{name}, {} requests (qemu-ga {})", waga.requests, reference.requests);
     let line = |what: &str, unit, of: fn(&Grown) -> f64| {
         Line::new(&format!("{name}{what}"), unit, of(&reference), of(&waga))
@@ -89,12 +90,18 @@ pub(super) fn growth(setup: &Setup, name: &str) -> Result<Vec<Line>> {
     ])
 }
 
-fn grow(setup: &Setup, candidate: &Candidate, requests: usize) -> Result<Grown> {
+/// Sends one agent so many requests; `calls` are those to extensions that are among them.
+pub(super) fn grow(
+    setup: &Setup,
+    candidate: &Candidate,
+    requests: usize,
+    calls: Vec<Vec<u8>>,
+) -> Result<Grown> {
     let mut agent = candidate.start()?;
     std::thread::sleep(SETTLED);
     let start = agent.resident()?;
     let descriptors = agent.descriptors()?;
-    let mut mixture = Mixture { sent: 0, step: 0, open: open_source(setup) };
+    let mut mixture = Mixture { sent: 0, step: 0, open: open_source(setup), calls };
     // A hundredth of them warms up: what an agent makes once and keeps is not growth.
     mixture.send(&mut agent, requests / 100)?;
     let warm = agent.resident()?;
@@ -119,6 +126,7 @@ struct Mixture {
     sent: usize,
     step: usize,
     open: Vec<u8>,
+    calls: Vec<Vec<u8>>,
 }
 
 impl Mixture {
@@ -144,6 +152,9 @@ impl Mixture {
             step if step % 10 == 1 => wire.round_trip(&request("guest-info", &json!({})))?,
             step if step % 10 == 2 => wire.round_trip(&request("guest-sync", &id))?,
             step if step % 10 == 3 => wire.round_trip(&request("guest-sync-delimited", &id))?,
+            step if step % 10 == 4 && !self.calls.is_empty() => {
+                wire.round_trip(&self.calls[self.step % self.calls.len()])?
+            }
             _ => wire.round_trip(PING)?,
         };
         Ok(1)

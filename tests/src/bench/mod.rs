@@ -5,7 +5,9 @@
 //! Nothing here asserts: a missed target is printed, and only what could not be run makes the exit code differ.
 
 mod agent;
+mod components;
 mod configured;
+mod extensions;
 mod files;
 mod limit;
 mod memory;
@@ -14,6 +16,7 @@ mod table;
 mod trips;
 mod wire;
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,8 +24,10 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use agent::Candidate;
+use components::Components;
+use extensions::Cost;
 use options::Options;
-use table::{Line, Target};
+use table::{Added, Line, Target};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -30,6 +35,10 @@ const MIB: usize = 1024 * KIB;
 const LEGEND: &str = "\
 Ratio: waga's figure over qemu-ga's. Limit here: this client's figure when a thread answers without doing the work.
 Round trips: client and agent on one processor. Files: data transferred, megabytes (1,000,000 bytes) a second.";
+
+const LEGEND_OF_EXTENSIONS: &str = "\
+What extensions cost waga. With: examples/checksum (Rust), its command called with 5 bytes; several are copies of it under
+other names, compiled one by one. Without: an agent that has none, and guest-ping in the place of the call.";
 
 /// What a row measures; the number in it is what the target allows or asks for.
 enum Measure {
@@ -100,6 +109,8 @@ struct Setup {
     audited: Candidate,
     /// A file of [`files::SOURCE`] bytes for the reading rows, in `dir`.
     source: PathBuf,
+    /// Built when the first row needs them.
+    components: OnceCell<Components>,
     dir: TempDir,
 }
 
@@ -116,7 +127,7 @@ impl Setup {
         let audited = configured("waga, audited", &[configured::FULL, configured::AUDIT].concat())?;
         let source = dir.path().join("source");
         std::fs::write(&source, files::noise(files::SOURCE)).context("write the file to be read")?;
-        Ok(Self { options, reference, waga, full, audited, source, dir })
+        Ok(Self { options, reference, waga, full, audited, source, components: OnceCell::new(), dir })
     }
 
     /// waga as it is set up.
@@ -126,6 +137,14 @@ impl Setup {
             Full => &self.full,
             Audited => &self.audited,
         }
+    }
+
+    /// What is declared to the agents of the rows of extensions.
+    fn components(&self) -> Result<&Components> {
+        if self.components.get().is_none() {
+            let _ = self.components.set(Components::build(&self.options)?);
+        }
+        self.components.get().context("no components")
     }
 
     fn measure(&self, name: &str, measure: &Measure) -> Result<Vec<Line>> {
@@ -167,25 +186,47 @@ pub fn main() -> ExitCode {
 /// Whether everything that was asked for could be run.
 fn run(options: Options) -> Result<bool> {
     let setup = Setup::new(options)?;
-    let mut lines = Vec::new();
     let mut failures = Vec::new();
-    for (name, measure) in CASES.iter().filter(|(name, _)| setup.options.wants(name)) {
-        eprintln!("bench: {name} …");
-        match setup.measure(name, measure) {
-            Ok(measured) => lines.extend(measured),
-            Err(error) => {
-                lines.push(Line::failed(name));
-                failures.push(format!("{name}: {error:#}"));
-            }
-        }
-    }
-    ensure!(!lines.is_empty(), "no row has any of {:?} in its name", setup.options.only);
+    let lines =
+        rows(&setup, CASES, Line::failed, &mut failures, |name, measure| setup.measure(name, measure));
+    let added = rows(&setup, extensions::CASES, Added::failed, &mut failures, |name, cost: &Cost| {
+        cost.measure(&setup, name)
+    });
+    let nothing = lines.is_empty() && added.is_empty();
+    ensure!(!nothing, "no row has any of {:?} in its name", setup.options.only);
     println!("{} beside {}, {}\n", setup.waga.version(), setup.reference.version(), machine());
-    println!("{}\n{LEGEND}", table::render(&lines));
+    if !lines.is_empty() {
+        println!("{}\n{LEGEND}\n", table::beside(&lines));
+    }
+    if !added.is_empty() {
+        println!("{}\n{LEGEND_OF_EXTENSIONS}", table::added(&added));
+    }
     for failure in &failures {
         eprintln!("bench: could not run {failure}");
     }
     Ok(failures.is_empty())
+}
+
+/// Runs those rows of a table that are wanted. One that could not be run is told there, and why.
+fn rows<M, L>(
+    setup: &Setup,
+    cases: &[(&str, M)],
+    failed: fn(&str) -> L,
+    failures: &mut Vec<String>,
+    measure: impl Fn(&str, &M) -> Result<Vec<L>>,
+) -> Vec<L> {
+    let mut lines = Vec::new();
+    for (name, what) in cases.iter().filter(|(name, _)| setup.options.wants(name)) {
+        eprintln!("bench: {name} …");
+        match measure(name, what) {
+            Ok(measured) => lines.extend(measured),
+            Err(error) => {
+                lines.push(failed(name));
+                failures.push(format!("{name}: {error:#}"));
+            }
+        }
+    }
+    lines
 }
 
 /// What the figures depend on most, for whoever reads the table later.

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 pub(super) const USAGE: &str = "\
-usage: bench [WAGA] [--reference PATH] [--only ROW]... [--quick] [--requests N] [--dir DIR]
+usage: bench [WAGA] [--reference PATH] [--waga-ext PATH] [--only ROW]... [--quick] [--requests N] [--dir DIR]
 
   WAGA              the program to measure (default: `waga` beside this program)
   --reference PATH  the agent to measure beside it (default: /usr/sbin/qemu-ga)
+  --waga-ext PATH   builds and compiles the extensions of the last rows (default: `waga-ext` beside this program,
+                    or beside that of a debug build; either compiles the same)
   --only ROW        only rows with ROW in their name; may be repeated
   --quick           fewer rounds, and a twentieth of the requests of the growth row
   --requests N      how many requests the growth row sends waga (default: 1000000)
@@ -19,6 +21,7 @@ usage: bench [WAGA] [--reference PATH] [--only ROW]... [--quick] [--requests N] 
 pub(super) struct Options {
     pub(super) waga: PathBuf,
     pub(super) reference: PathBuf,
+    pub(super) waga_ext: PathBuf,
     pub(super) only: Vec<String>,
     /// Timed starts of each agent.
     pub(super) starts: usize,
@@ -34,8 +37,11 @@ pub(super) struct Options {
 impl Options {
     /// `None` if only the usage is wanted.
     pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Option<Self>> {
+        let beside = std::env::current_exe().context("find this program")?;
+        let [first, second] = ["waga-ext", "../debug/waga-ext"].map(|name| beside.with_file_name(name));
         let mut options = Self {
-            waga: std::env::current_exe().context("find this program")?.with_file_name("waga"),
+            waga: beside.with_file_name("waga"),
+            waga_ext: if first.is_file() { first } else { second },
             reference: "/usr/sbin/qemu-ga".into(),
             only: Vec::new(),
             starts: 40,
@@ -51,6 +57,7 @@ impl Options {
             match word.to_str() {
                 Some("-h" | "--help") => return Ok(None),
                 Some("--reference") => options.reference = value()?.into(),
+                Some("--waga-ext") => options.waga_ext = value()?.into(),
                 Some("--only") => options.only.push(value()?.to_string_lossy().into_owned()),
                 Some("--dir") => options.dir = value()?.into(),
                 Some("--requests") => {

@@ -32,10 +32,27 @@ pub(super) enum Target {
     /// Times qemu-ga's figure.
     AtMostTimes(f64),
     AtLeastTimes(f64),
-    /// Whatever qemu-ga's figure is.
+    /// Whatever the other figure is.
     AtMost(f64),
+    /// More than the other figure.
+    AtMostMore(f64),
 }
 
+impl Target {
+    /// As text, and whether a figure meets it beside another.
+    fn judge(self, unit: Unit, other: f64, figure: f64) -> (String, &'static str) {
+        let (text, met) = match self {
+            Self::None => return ("–".into(), "–"),
+            Self::AtMostTimes(most) => (format!("≤ {most} ×"), figure / other <= most),
+            Self::AtLeastTimes(least) => (format!("≥ {least} ×"), figure / other >= least),
+            Self::AtMost(most) => (format!("≤ {}", unit.show(most)), figure <= most),
+            Self::AtMostMore(most) => (format!("≤ +{}", unit.show(most)), figure - other <= most),
+        };
+        (text, if met { "met" } else { "missed" })
+    }
+}
+
+/// A row of waga beside qemu-ga.
 pub(super) struct Line {
     row: String,
     /// Unit, qemu-ga's figure, waga's.
@@ -75,27 +92,66 @@ impl Line {
                 nothing(),
             ];
         };
-        let ratio = waga / reference;
-        let (target, met) = match self.target {
-            Target::None => (nothing(), None),
-            Target::AtMostTimes(most) => (format!("≤ {most} ×"), Some(ratio <= most)),
-            Target::AtLeastTimes(least) => (format!("≥ {least} ×"), Some(ratio >= least)),
-            Target::AtMost(most) => (format!("≤ {}", unit.show(most)), Some(waga <= most)),
-        };
-        let verdict = met.map_or_else(nothing, |met| if met { "met" } else { "missed" }.to_owned());
+        let (target, verdict) = self.target.judge(unit, reference, waga);
         let ratio = match unit {
             Unit::Growth | Unit::Count => nothing(),
-            _ => format!("{ratio:.2} ×"),
+            _ => format!("{:.2} ×", waga / reference),
         };
         let limit = self.limit.map_or_else(nothing, |limit| unit.show(limit));
-        [self.row.clone(), unit.show(reference), unit.show(waga), ratio, target, verdict, limit]
+        [self.row.clone(), unit.show(reference), unit.show(waga), ratio, target, verdict.into(), limit]
     }
 }
 
-pub(super) fn render(lines: &[Line]) -> String {
-    let head = ["", "qemu-ga", "waga", "ratio", "target", "", "limit here"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(lines.iter().map(Line::cells)).collect();
-    let widths: [usize; 7] = std::array::from_fn(|column| {
+/// A row of what something adds: a figure without it and one with it.
+pub(super) struct Added {
+    row: String,
+    figures: Option<(Unit, f64, f64)>,
+    target: Target,
+}
+
+impl Added {
+    pub(super) fn new(row: &str, unit: Unit, without: f64, with: f64) -> Self {
+        Self { row: row.into(), figures: Some((unit, without, with)), target: Target::None }
+    }
+
+    /// A row that could not be run.
+    pub(super) fn failed(row: &str) -> Self {
+        Self { row: row.into(), figures: None, target: Target::None }
+    }
+
+    pub(super) fn target(self, target: Target) -> Self {
+        Self { target, ..self }
+    }
+
+    fn cells(&self) -> [String; 6] {
+        let nothing = || "–".to_owned();
+        let Some((unit, without, with)) = self.figures else {
+            return [self.row.clone(), nothing(), nothing(), nothing(), nothing(), "not run".into()];
+        };
+        let (target, verdict) = self.target.judge(unit, without, with);
+        let more = with - without;
+        let difference = match unit {
+            Unit::Growth | Unit::Count => nothing(),
+            _ => format!("{}{}", if more < 0.0 { '−' } else { '+' }, unit.show(more.abs())),
+        };
+        [self.row.clone(), unit.show(without), unit.show(with), difference, target, verdict.into()]
+    }
+}
+
+/// waga beside qemu-ga.
+pub(super) fn beside(lines: &[Line]) -> String {
+    let head = ["", "qemu-ga", "waga", "ratio", "target", "", "limit here"];
+    render(head, lines.iter().map(Line::cells))
+}
+
+/// What something adds to waga.
+pub(super) fn added(lines: &[Added]) -> String {
+    render(["", "without", "with", "difference", "target", ""], lines.iter().map(Added::cells))
+}
+
+fn render<const N: usize>(head: [&str; N], lines: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(lines).collect();
+    let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(2)
     });
 

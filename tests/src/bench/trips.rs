@@ -14,10 +14,10 @@ use super::wire::Wire;
 use super::{Setting, Setup, limit, median};
 
 /// Trips of one round: long enough to leave the start-up of a round behind, short against the machine's moods.
-const TRIPS: usize = 200;
+pub(super) const TRIPS: usize = 200;
 
 /// Trips before the first round: caches fill, and what an agent makes on first use is made.
-const WARM_UP: usize = 100;
+pub(super) const WARM_UP: usize = 100;
 
 pub(super) fn start(setup: &Setup, name: &str, setting: Setting) -> Result<Vec<Line>> {
     let (mut reference, mut waga) = (Vec::new(), Vec::new());
@@ -59,7 +59,7 @@ pub(super) fn trip(
     Ok(vec![line.target(setting.target(most))])
 }
 
-fn time(wire: &mut Wire, request: &[u8], trips: usize, samples: &mut Vec<f64>) -> Result<()> {
+pub(super) fn time(wire: &mut Wire, request: &[u8], trips: usize, samples: &mut Vec<f64>) -> Result<()> {
     for _ in 0..trips {
         let begun = Instant::now();
         wire.round_trip(request)?;
@@ -69,12 +69,12 @@ fn time(wire: &mut Wire, request: &[u8], trips: usize, samples: &mut Vec<f64>) -
 }
 
 /// This thread, and whatever it starts meanwhile, on one processor until dropped.
-struct Pinned {
+pub(super) struct Pinned {
     before: CpuSet,
 }
 
 impl Pinned {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let this = Pid::from_raw(0);
         let before = sched_getaffinity(this).context("read the processors allowed")?;
         // The last one: the first is where most interrupts go.

@@ -17,7 +17,7 @@ use waga_tests::vm::{Guest, await_until};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The port, and a socket for whoever is in the guest: `agent CHANNELS...` below.
-const TWO_CHANNELS: &str = r#"
+pub(crate) const TWO_CHANNELS: &str = r#"
 [[channel]]
 method = "virtio-serial"
 
@@ -44,7 +44,7 @@ fn kill_agent(guest: &Guest, signal: &str) -> Result<()> {
 }
 
 /// Lets the guest's own client ask the agent, on the socket.
-fn ask_inside(guest: &Guest, words: &str) -> Result<(i32, String)> {
+pub(crate) fn ask_inside(guest: &Guest, words: &str) -> Result<(i32, String)> {
     let call = "/usr/sbin/agent-under-test call --socket /run/agent.sock --timeout 120";
     let (status, said) = guest.shell_status(&format!("{call} {words}"))?;
     Ok((status, String::from_utf8_lossy(&said).trim().to_owned()))
@@ -65,7 +65,7 @@ fn has_written(guest: &Guest, folder: &str) -> Result<bool> {
 }
 
 /// Each of these takes what is written to it.
-fn are_writable(guest: &Guest, folders: &[&str]) -> Result<()> {
+pub(crate) fn are_writable(guest: &Guest, folders: &[&str]) -> Result<()> {
     begin_writing(guest, folders)?;
     have_written(guest, folders)
 }
@@ -95,15 +95,15 @@ fn wait_for_a_thaw(guest: &Guest, folders: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn status(agent: &mut Client) -> Result<Value> {
+pub(crate) fn status(agent: &mut Client) -> Result<Value> {
     agent.run("guest-fsfreeze-status", json!({}))
 }
 
-fn freeze(agent: &mut Client) -> Result<Value> {
+pub(crate) fn freeze(agent: &mut Client) -> Result<Value> {
     agent.run("guest-fsfreeze-freeze", json!({}))
 }
 
-fn thaw(agent: &mut Client) -> Result<Value> {
+pub(crate) fn thaw(agent: &mut Client) -> Result<Value> {
     agent.run("guest-fsfreeze-thaw", json!({}))
 }
 

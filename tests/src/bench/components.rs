@@ -1,0 +1,123 @@
+//! The extensions of the bench: a Rust component and copies of it, compiled beforehand, declared to agents in various numbers.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::agent::Candidate;
+use super::options::Options;
+use super::wire::request;
+use crate::client::PATIENCE;
+use crate::example;
+
+/// The most that are declared.
+const MOST: usize = 30;
+
+/// The copies differ in these bytes, in all the names that are in them: `checksum` becomes `checks01` and so on.
+const NAME: &str = "checksum";
+
+/// So many extensions, and what runs them.
+#[derive(Clone, Copy)]
+pub(super) struct Set {
+    /// Also the name of the folder of an agent that has them.
+    pub(super) name: &'static str,
+    pub(super) runtime: &'static str,
+    pub(super) count: usize,
+}
+
+/// The components, with what was compiled of them so far.
+pub(super) struct Components {
+    /// Not where the other agents' files are: machine code is run from here, which a folder for memory may forbid.
+    dir: TempDir,
+    /// A copy of the agent, which has a compiler beside it.
+    waga: PathBuf,
+}
+
+impl Components {
+    pub(super) fn build(options: &Options) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("waga-bench-").tempdir().context("create a folder")?;
+        let waga_ext = options.waga_ext.canonicalize().with_context(|| {
+            format!("no waga-ext at {} (see the Makefile, or --help)", options.waga_ext.display())
+        })?;
+        let waga = dir.path().join("waga");
+        fs::copy(&options.waga, &waga).context("copy waga")?;
+        symlink(&waga_ext, dir.path().join("waga-ext")).context("link waga-ext")?;
+
+        let built = fs::read(example::build(&waga_ext, NAME, dir.path())?)?;
+        for number in 1..=MOST {
+            let copy = replaced(&built, NAME.as_bytes(), name(number).as_bytes());
+            fs::write(dir.path().join(format!("{}.wasm", name(number))), copy)?;
+        }
+        Ok(Self { dir, waga })
+    }
+
+    /// An agent that has these, with all of them compiled.
+    pub(super) fn agent(&self, set: Set) -> Result<Candidate> {
+        let place = self.dir.path().display();
+        let mut text = format!("[extensions]\nruntime = \"{}\"\ncache = \"{place}/cache\"\n", set.runtime);
+        for name in (1..=set.count).map(name) {
+            text += &format!(
+                "[extension.{name}]\nmodule = \"{place}/{name}.wasm\"\nadd = [\"guest-acme-{name}\"]\n"
+            );
+        }
+        let folder = self.dir.path().join(set.name);
+        if folder.exists() {
+            // Of another row: nothing in it is worth keeping.
+            fs::remove_dir_all(&folder)?;
+        }
+        let candidate = Candidate::configured(set.name, &self.waga, self.dir.path(), &text)?;
+        compile(&candidate)?;
+        Ok(candidate)
+    }
+}
+
+/// Waits until an agent has compiled its extensions, which stay in the cache for the next.
+fn compile(candidate: &Candidate) -> Result<()> {
+    let mut agent = candidate.start()?;
+    let get = request("waga-get-extensions", &json!({}));
+    let begun = Instant::now();
+    loop {
+        let told = agent.wire.value(&get)?;
+        let all = told.as_array().context("waga-get-extensions returned no list")?;
+        if let Some(bad) = all.iter().find(|it| it["state"] != "ready" && it["state"] != "starting") {
+            bail!("{}: {}", bad["name"], bad["reason"]);
+        }
+        if all.iter().all(|it| it["state"] == "ready") {
+            return Ok(());
+        }
+        // Each takes a moment, one after the other.
+        ensure!(begun.elapsed() < 10 * PATIENCE, "they are not compiled: {told}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// A call of the command of one of them.
+pub(super) fn call(number: usize) -> Vec<u8> {
+    let arguments = json!({"data": "aGVsbG8=", "algorithm": "crc32"});
+    request(&format!("guest-acme-{}", name(number)), &arguments)
+}
+
+/// What such a call has to return.
+pub(super) fn is_answer(value: &Value) -> bool {
+    *value == json!({"algorithm": "crc32", "length": 5, "hex": "3610a686"})
+}
+
+fn name(number: usize) -> String {
+    format!("{}{number:02}", &NAME[..NAME.len() - 2])
+}
+
+/// The bytes with each occurrence of some of them replaced by as many others.
+fn replaced(bytes: &[u8], what: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut copy = bytes.to_vec();
+    for at in 0..bytes.len().saturating_sub(what.len() - 1) {
+        if bytes[at..].starts_with(what) {
+            copy[at..at + by.len()].copy_from_slice(by);
+        }
+    }
+    copy
+}

@@ -1,0 +1,143 @@
+//! Rows of extensions: what a command in a Rust component costs beside one of the agent's own, and what it costs to have some.
+
+use anyhow::{Context, Result, ensure};
+
+use super::agent::{Candidate, PING};
+use super::components::{self, Set};
+use super::memory::{Grown, SETTLED, grow};
+use super::table::{Added, Target, Unit};
+use super::trips::{Pinned, TRIPS, WARM_UP, time};
+use super::{Setup, median};
+
+/// What a row measures; the number in it is what the target allows.
+pub(super) enum Cost {
+    /// A call beside guest-ping, and the time it may take more.
+    Trip(Set, f64),
+    /// From the start to the reply of a call, beside that of a guest-ping.
+    FirstCall(Set),
+    /// From the start to the reply of a guest-ping, and the time it may take more.
+    Start(Set, f64),
+    /// Resident memory once each was called.
+    Called(Set, Target),
+    /// Resident memory if none was called.
+    Declared(Set),
+    Growth(Set),
+}
+
+use Cost::{Called, Declared, FirstCall, Growth, Start, Trip};
+
+const ONE: Set = Set { name: "waga, 1 extension", runtime: "native", count: 1 };
+const THREE: Set = Set { name: "waga, 3 extensions", runtime: "native", count: 3 };
+const TEN: Set = Set { name: "waga, 10 extensions", runtime: "native", count: 10 };
+const THIRTY: Set = Set { name: "waga, 30 extensions", runtime: "native", count: 30 };
+const ONE_INTERPRETED: Set = Set { name: "waga, 1 extension, Pulley", runtime: "pulley", count: 1 };
+const THREE_INTERPRETED: Set = Set { name: "waga, 3 extensions, Pulley", runtime: "pulley", count: 3 };
+
+/// All rows, by the name that `--only` looks into.
+pub(super) const CASES: &[(&str, Cost)] = &[
+    ("extensions: round trip of a call", Trip(ONE, 60e-6)),
+    ("extensions: round trip of a call, Pulley", Trip(ONE_INTERPRETED, 60e-6)),
+    ("extensions: start to the first call's reply", FirstCall(ONE)),
+    ("extensions: start to the first call's reply, Pulley", FirstCall(ONE_INTERPRETED)),
+    ("extensions: start to first reply, 10 declared", Start(TEN, 2e-3)),
+    ("extensions: memory, 10 declared and none called", Declared(TEN)),
+    ("extensions: memory, 1 called", Called(ONE, Target::None)),
+    ("extensions: memory, 3 called", Called(THREE, Target::AtMost(12e6))),
+    ("extensions: memory, 3 called, Pulley", Called(THREE_INTERPRETED, Target::AtMost(12e6))),
+    ("extensions: memory, 30 called", Called(THIRTY, Target::None)),
+    ("extensions: growth", Growth(THREE)),
+];
+
+impl Cost {
+    pub(super) fn measure(&self, setup: &Setup, name: &str) -> Result<Vec<Added>> {
+        match *self {
+            Trip(set, most) => trip(setup, name, &setup.components()?.agent(set)?, most),
+            FirstCall(set) => first_call(setup, name, &setup.components()?.agent(set)?),
+            Start(set, most) => start(setup, name, &setup.components()?.agent(set)?, most),
+            Called(set, target) => memory(setup, name, set, set.count, target),
+            Declared(set) => memory(setup, name, set, 0, Target::None),
+            Growth(set) => growth(setup, name, set),
+        }
+    }
+}
+
+fn trip(setup: &Setup, name: &str, candidate: &Candidate, most: f64) -> Result<Vec<Added>> {
+    let call = components::call(1);
+    let _pinned = Pinned::new()?;
+    // The same agent, so that it is the call alone that differs.
+    let mut agent = candidate.start()?;
+    ensure!(components::is_answer(&agent.wire.value(&call)?), "the component answers something else");
+    let mut samples = [const { Vec::new() }; 2];
+    for request in [PING, &call] {
+        time(&mut agent.wire, request, WARM_UP, &mut Vec::new())?;
+    }
+    for _ in 0..setup.options.rounds {
+        for (request, samples) in [PING, &call].into_iter().zip(&mut samples) {
+            time(&mut agent.wire, request, TRIPS, samples)?;
+        }
+    }
+    let [ping, call] = samples.each_mut().map(|samples| median(samples));
+    Ok(vec![Added::new(name, Unit::Micros, ping, call).target(Target::AtMostMore(most))])
+}
+
+fn first_call(setup: &Setup, name: &str, candidate: &Candidate) -> Result<Vec<Added>> {
+    let (mut pings, mut calls) = (Vec::new(), Vec::new());
+    for _ in 0..setup.options.starts {
+        pings.push(setup.waga.start_timed()?.1.as_secs_f64());
+        calls.push(candidate.start_asking(&components::call(1))?.1.as_secs_f64());
+    }
+    Ok(vec![Added::new(name, Unit::Millis, median(&mut pings), median(&mut calls))])
+}
+
+fn start(setup: &Setup, name: &str, candidate: &Candidate, most: f64) -> Result<Vec<Added>> {
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..setup.options.starts {
+        without.push(setup.waga.start_timed()?.1.as_secs_f64());
+        with.push(candidate.start_timed()?.1.as_secs_f64());
+    }
+    let line = Added::new(name, Unit::Millis, median(&mut without), median(&mut with));
+    Ok(vec![line.target(Target::AtMostMore(most))])
+}
+
+fn memory(setup: &Setup, name: &str, set: Set, called: usize, target: Target) -> Result<Vec<Added>> {
+    let candidate = setup.components()?.agent(set)?;
+    let mut samples = [const { Vec::new() }; 4];
+    // It hardly varies.
+    for _ in 0..setup.options.rounds.min(3) {
+        let (mut without, mut with) = (setup.waga.start()?, candidate.start()?);
+        std::thread::sleep(SETTLED);
+        without.wire.round_trip(PING)?;
+        with.wire.round_trip(PING)?;
+        for number in 1..=called {
+            let value = with.wire.value(&components::call(number))?;
+            ensure!(components::is_answer(&value), "extension {number} answers something else: {value}");
+        }
+        let sizes = [without.resident()?, with.resident()?, without.anonymous()?, with.anonymous()?];
+        for (samples, size) in samples.iter_mut().zip(sizes) {
+            samples.push(size);
+        }
+    }
+    let [rss, with_rss, anonymous, with_anonymous] = samples.each_mut().map(|samples| median(samples));
+    Ok(vec![
+        Added::new(&format!("{name} (RSS)"), Unit::Megabytes, rss, with_rss).target(target),
+        Added::new(&format!("{name}, its own part (anonymous)"), Unit::Megabytes, anonymous, with_anonymous),
+    ])
+}
+
+fn growth(setup: &Setup, name: &str, set: Set) -> Result<Vec<Added>> {
+    let requests = setup.options.requests;
+    let candidate = setup.components()?.agent(set)?;
+    let calls: Vec<_> = (1..=set.count).map(components::call).collect();
+    let with = grow(setup, &candidate, requests, calls).context("with extensions")?;
+    let without = grow(setup, &setup.waga, requests, Vec::new()).context("without")?;
+    let name = format!("{name}, {} requests, a tenth of them to 3", with.requests);
+    let line = |what: &str, unit, of: fn(&Grown) -> f64| {
+        Added::new(&format!("{name}{what}"), unit, of(&without), of(&with))
+    };
+    Ok(vec![
+        line(": RSS, once warm", Unit::Growth, |grown| grown.since_warm_up).target(Target::AtMost(0.4e6)),
+        line(": RSS, from the start", Unit::Growth, |grown| grown.since_start),
+        line(": descriptors", Unit::Count, |grown| grown.descriptors),
+        line(": children left", Unit::Count, |grown| grown.children).target(Target::AtMost(0.0)),
+    ])
+}
