@@ -18,6 +18,8 @@ mod log;
 mod meter;
 pub mod module;
 mod names;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 pub mod reflect;
 pub mod sandbox;
 mod set;

@@ -195,4 +195,13 @@ proptest! {
         let again = arguments(request.arguments.text(), &params, &mut Budget::new(8 << 20));
         prop_assert_eq!(again.unwrap(), vec![value], "{}", spelt);
     }
+
+    #[test]
+    fn whatever_the_type_values_come_back_and_arguments_keep_their_budget(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        text in prop_oneof![Just("null".to_owned()), "[\\[\\]{},:\"a01.e-]{0,40}", "\\PC{0,20}"],
+    ) {
+        crate::extension::oracle::values(&[&bytes[..], text.as_bytes()].concat());
+        crate::extension::oracle::description(text.as_bytes());
+    }
 }
