@@ -1,6 +1,7 @@
 //! Extensions through the real daemon and its compiler: what is added, and what each that misbehaves comes to.
 
 mod adding;
+mod bounds;
 mod hostile;
 
 use std::fs;
