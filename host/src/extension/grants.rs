@@ -4,6 +4,9 @@ use super::description::Description;
 use super::imports::{Standing, standing};
 use crate::config::Extension;
 
+/// Most commands of one component: each is listed by guest-info, and looked up by the thread that serves channels.
+const COMMANDS: usize = 256;
+
 /// Why an extension is not let run, with the line that would change that; `None`: it asks for nothing that it has not.
 pub(super) fn refusal(extension: &Extension, description: &Description) -> Option<String> {
     let reasons: Vec<_> = description.imports.iter().filter_map(|import| reason(extension, import)).collect();
@@ -16,6 +19,13 @@ pub(super) fn refusal(extension: &Extension, description: &Description) -> Optio
             "a memory of {has} bytes is there from the start, which is more than limits.memory lets it have"
         )
     })
+}
+
+/// Why a component is not let run that has more commands than the agent is to keep in mind.
+pub(super) fn too_many(description: &Description) -> Option<String> {
+    let has = description.commands.len();
+    (has > COMMANDS)
+        .then(|| format!("its component has {has} commands, and {COMMANDS} are the most that one may have"))
 }
 
 fn reason(extension: &Extension, import: &str) -> Option<String> {

@@ -8,6 +8,9 @@ use wasmtime::component::{ComponentType, Lift};
 /// A line of standard output or error is cut after so many bytes.
 const LINE: usize = 4 << 10;
 
+/// What a message costs besides its text, in bytes: as much as the agent's log adds to it. Or it would be flooded by empty words.
+const BESIDE: u64 = 64;
+
 /// How much something matters; as `waga:extension/log` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
@@ -52,10 +55,13 @@ impl Journal {
     /// One message.
     pub(super) fn say(&mut self, level: Level, message: &str) {
         let bytes = message.len() as u64;
-        let taken = usize::try_from(self.left.min(bytes)).unwrap_or(usize::MAX);
+        let taken = usize::try_from(self.left.saturating_sub(BESIDE).min(bytes)).unwrap_or(usize::MAX);
         let message = &message[..message.floor_char_boundary(taken)];
-        self.left = self.left.saturating_sub(bytes);
         self.lost += bytes - message.len() as u64;
+        if bytes == 0 {
+            return;
+        }
+        self.left = self.left.saturating_sub(bytes + BESIDE);
         if message.is_empty() {
             return;
         }
@@ -90,7 +96,7 @@ impl Journal {
     }
 
     /// The call is over: what is unfinished is said, and how much was lost.
-    pub(super) fn end(&mut self) {
+    fn end(&mut self) {
         for stream in [Stream::Output, Stream::Error] {
             if !self.lines[stream as usize].is_empty() {
                 self.end_line(stream);
@@ -107,17 +113,26 @@ impl Journal {
     }
 }
 
+/// However the call ended: one that is cut off often said why just before.
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_call_says_only_so_much() {
-        let mut journal = Journal::new("x".into(), 10);
+        let mut journal = Journal::new("x".into(), 10 + 2 * BESIDE);
+        journal.say(Level::Info, "");
         journal.say(Level::Info, "12345678");
-        journal.say(Level::Info, "é9");
+        journal.say(Level::Info, "1é9");
+        assert_eq!((journal.left, journal.lost), (0, 3));
         journal.say(Level::Info, "more");
-        assert_eq!((journal.left, journal.lost), (0, 5));
+        assert_eq!((journal.left, journal.lost), (0, 7));
         let mut journal = Journal::new("x".into(), 1 << 20);
         journal.write(Stream::Output, b"one\ntw");
         assert_eq!(journal.lines[0], b"tw");

@@ -39,8 +39,10 @@ pub fn describe(component: &Component) -> Description {
         for (name, item) in instance.exports(engine).filter(|(name, _)| is_command(name)) {
             let ComponentItem::ComponentFunc(function) = &item.ty else { continue };
             let twice = commands.iter().any(|command| command.name == name);
+            if twice {
+                continue;
+            }
             let kind = match signature(interface, function) {
-                _ if twice => continue,
                 Ok(signature) => Kind::Typed(signature),
                 Err(reason) => Kind::Refused(reason),
             };

@@ -290,7 +290,6 @@ impl Sandbox {
             Ok(results.pop())
         };
         let ran = Metered::new(run, meter, limits.cpu).await;
-        store.data().journal().end();
         match ran {
             None => Err(Failure::Cpu),
             Some(result) => result.map_err(|error: wasmtime::Error| failure(&error, store.data())),

@@ -3,6 +3,7 @@
 //! At the start only descriptions are read. What has none yet is compiled beside the requests, and its commands appear when it is known.
 //! Each is loaded by its first call. Both happen once, whoever waits for it and however long that one waits.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -83,16 +84,16 @@ impl Extensions {
     /// operator relies on the extension's, which stays.
     pub fn provided(self: &Arc<Self>, is_taken: impl Fn(&str) -> bool) -> Vec<Handle> {
         let mut handles: Vec<Handle> = Vec::new();
+        let mut owners: HashMap<Arc<str>, Arc<str>> = HashMap::new();
         for unit in &self.units {
             let mut outcomes = Vec::new();
             for (name, reason) in unit.offers() {
-                let before = handles.iter().find(|handle| *handle.name() == name);
                 let clash = if is_protected(&name) {
                     Some("only the agent may have a command of this name".to_owned())
                 } else if is_taken(&name) && unit.config.add.is_none() {
                     Some("the agent has a command of this name".to_owned())
                 } else {
-                    before.map(|other| format!("extension {} has a command of this name", other.extension()))
+                    owners.get(&name).map(|other| format!("extension {other} has a command of this name"))
                 };
                 let is_mine = clash.is_none();
                 let reason = clash.or(reason);
@@ -101,6 +102,7 @@ impl Extensions {
                     reason.clone().or_else(|| unit.phase().reason().map(str::to_owned)),
                 ));
                 if is_mine {
+                    owners.insert(name.clone(), unit.name().clone());
                     handles.push(Handle::new(self.clone(), unit.clone(), name, reason));
                 }
             }
@@ -321,6 +323,10 @@ impl Extensions {
 /// What an extension of which this is known is: let run, or not.
 fn settled(unit: &Unit, known: Known) -> Phase {
     let known = Arc::new(known);
+    if let Some(reason) = grants::too_many(&known.description) {
+        // None of them is to be listed.
+        return Phase::Refused(reason, None);
+    }
     match grants::refusal(&unit.config, &known.description) {
         Some(reason) => Phase::Refused(reason, Some(known)),
         None => Phase::Known(known),

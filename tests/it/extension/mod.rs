@@ -1,10 +1,14 @@
 //! Extensions through the real daemon and its compiler: what is added, and what each that misbehaves comes to.
 
 mod adding;
+<<<<<<< HEAD
 mod asking;
 mod compiling;
 mod ending;
 mod examples;
+=======
+mod bounds;
+>>>>>>> review
 mod hostile;
 mod keeping;
 mod types;

@@ -45,6 +45,10 @@ impl Pollable for Log {
 
 impl OutputStream for Log {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // The engine passes on whatever comes, and nothing interrupts the agent while it looks for lines in it.
+        if bytes.len() > PIECE {
+            return Err(StreamError::trap("wrote more at once than check-write lets it"));
+        }
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).write(self.stream, &bytes);
         Ok(())
     }
