@@ -1,14 +1,11 @@
 //! Extensions through the real daemon and its compiler: what is added, and what each that misbehaves comes to.
 
 mod adding;
-<<<<<<< HEAD
 mod asking;
+mod bounds;
 mod compiling;
 mod ending;
 mod examples;
-=======
-mod bounds;
->>>>>>> review
 mod hostile;
 mod keeping;
 mod types;
