@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let description = smol::block_on(Sandbox::describe(&component, &engine)).map_err(told)?;
     permitted(&description).with_context(|| format!("{name} cannot be called here"))?;
     provided(&description, &options.command)?;
-    let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(told)?);
+    let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(|unfit| told(unfit.to_string()))?);
     let loaded = begun.elapsed();
 
     let limits = Arc::new(CallLimits::default());
