@@ -317,13 +317,13 @@ warning   channel backup: guest-sync and guest-sync-delimited are off; most clie
 ";
     assert!(out.starts_with(expected), "{out}");
     for line in [
-        "guest-ping                      on   by default",
-        "guest-get-users                 off  listed in agent.toml:9:10: [policy] block",
-        "guest-get-load                  off  listed in --block-rpcs (-b)",
-        "guest-exec                      on   by default; limited by agent.toml:10:1: [policy.exec]",
+        "guest-ping                          on   by default",
+        "guest-get-users                     off  listed in agent.toml:9:10: [policy] block",
+        "guest-get-load                      off  listed in --block-rpcs (-b)",
+        "guest-exec                          on   by default; limited by agent.toml:10:1: [policy.exec]",
         "\non channel backup\n",
-        "guest-info                      off  not listed in agent.toml:13:9: [policy.channel.backup] allow",
-        "guest-exec                      on   listed in agent.toml:13:24: [policy.channel.backup] allow; limited by agent.toml:10:1: [policy.exec]",
+        "guest-info                          off  not listed in agent.toml:13:9: [policy.channel.backup] allow",
+        "guest-exec                          on   listed in agent.toml:13:24: [policy.channel.backup] allow; limited by agent.toml:10:1: [policy.exec]",
     ] {
         assert!(out.contains(line), "{line:?} is not in:\n{out}");
     }
