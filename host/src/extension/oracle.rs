@@ -248,6 +248,12 @@ impl Noise<'_> {
     }
 
     fn character(&mut self) -> char {
-        char::from_u32(u32::try_from(self.number() & 0x1f_ffff).expect("21 bits")).unwrap_or('\u{fffd}')
+        let character = char::from_u32(u32::try_from(self.number() & 0x1f_ffff).expect("21 bits"));
+        character.filter(|&character| !is_noncharacter(character)).unwrap_or('\u{fffd}')
     }
+}
+
+/// The 66 of Unicode that are none: messages with them are refused, as qemu-ga does, so values with them do not come back.
+pub(super) fn is_noncharacter(character: char) -> bool {
+    ('\u{fdd0}'..='\u{fdef}').contains(&character) || u32::from(character) & 0xfffe == 0xfffe
 }

@@ -30,7 +30,7 @@ const AS_VALUES: u64 = 10;
 /// CPU time that a handler has to name its commands.
 const NAMING: Duration = Duration::from_secs(5);
 
-/// Levels of brackets that a handler's answer may have.
+/// Levels of brackets that what a handler is given, and its answer, may have.
 const DEEPEST: usize = 32;
 
 /// What the engine says when more is passed than the fuel for it lets pass.
@@ -250,6 +250,10 @@ impl Sandbox {
                     Ok(params) => (*function, params),
                     Err(fault) => return Ok(Answer::Failed(Error::generic(fault.to_string()))),
                 }
+            }
+            (Entry::Handler, Some(_)) if depth(arguments.text()) > DEEPEST => {
+                let desc = format!("the arguments are nested more than {DEEPEST} levels deep");
+                return Ok(Answer::Failed(Error::generic(desc)));
             }
             (Entry::Handler, Some(handler)) => {
                 let text = String::from_utf8_lossy(arguments.text()).into_owned();

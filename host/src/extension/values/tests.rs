@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use wasmtime::component::Val;
 
 use super::*;
+use crate::extension::oracle::is_noncharacter;
 use crate::extension::shape::Shape;
 
 fn text(text: &str) -> String {
@@ -146,8 +147,12 @@ fn pair() -> impl Strategy<Value = (Shape, Val)> {
         any::<f32>()
             .prop_filter("finite", |value| value.is_finite())
             .prop_map(|value| (Shape::F32, Val::Float32(value))),
-        any::<char>().prop_map(|value| (Shape::Char, Val::Char(value))),
-        any::<String>().prop_map(|value| (Shape::String, Val::String(value))),
+        any::<char>()
+            .prop_filter("noncharacters", |value| !is_noncharacter(*value))
+            .prop_map(|value| (Shape::Char, Val::Char(value))),
+        any::<String>()
+            .prop_filter("noncharacters", |value| !value.contains(is_noncharacter))
+            .prop_map(|value| (Shape::String, Val::String(value))),
         any::<Vec<u8>>()
             .prop_map(|value| (Shape::Bytes, Val::List(value.into_iter().map(Val::U8).collect()))),
     ];
