@@ -142,8 +142,10 @@ mod tests {
         let begun = Instant::now();
         let (until, soon) = (begun + Duration::from_secs(60), begun + Duration::from_millis(50));
         assert_eq!(smol::block_on(engine.run(async { 7 }, until)), Some(7));
-        engine.spawn(async { thread::sleep(Duration::from_secs(5)) }).detach();
+        let (release, stuck) = std::sync::mpsc::channel::<()>();
+        engine.spawn(async move { stuck.recv() }).detach();
         assert_eq!(smol::block_on(engine.run(async { 8 }, soon)), None);
         assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        drop(release);
     }
 }
