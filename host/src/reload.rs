@@ -78,6 +78,7 @@ async fn replace(
         ("[audit]", config.audit != running.audit),
         ("[state]", config.state_dir != running.state_dir),
         ("[freeze]", config.freeze != running.freeze),
+        ("[extensions]", !config.extensions.are_those_of(&running.extensions)),
         ("[daemon]", (config.daemonize, &config.pid_file) != (running.daemonize, &running.pid_file)),
     ];
     for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {

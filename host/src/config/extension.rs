@@ -41,6 +41,22 @@ pub(super) struct Said {
 }
 
 impl Extensions {
+    /// Whether they say the same, wherever it is written.
+    pub(crate) fn are_those_of(&self, other: &Self) -> bool {
+        let without_places = |extensions: &Self| {
+            let mut extensions = extensions.clone();
+            let nowhere = Origin::option("");
+            for extension in &mut extensions.list {
+                extension.origin = nowhere.clone();
+                for (_, origin) in extension.add.iter_mut().flatten() {
+                    *origin = nowhere.clone();
+                }
+            }
+            extensions
+        };
+        without_places(self) == without_places(other)
+    }
+
     /// A later file's word counts; an extension is declared once.
     pub(super) fn add(&mut self, said: Said) -> Result<(), String> {
         self.runtime = said.runtime.unwrap_or(self.runtime);

@@ -8,8 +8,9 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use smol::future::or;
 use smol::lock::Semaphore;
 use smol::{Executor, Task};
 use wasmtime::{Config, Engine as Wasmtime};
@@ -24,6 +25,9 @@ pub(super) const AT_ONCE: usize = 16;
 
 /// Stack of the agent's own code that runs beneath a component, in bytes.
 const HOST_STACK: usize = 512 << 10;
+
+/// How long what runs on the thread of components has to see that its time is over.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// What components run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,8 +109,43 @@ impl Engine {
         self.clock.until(deadline)
     }
 
+    /// Runs something on the thread of components and waits for it; `None` if it has not ended a moment after the deadline that it should
+    /// have kept itself: something that nothing interrupts may keep the thread. Dropped, it ends as with [`Self::spawn`].
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        deadline: Instant,
+    ) -> Option<T> {
+        let late = self.until(deadline + GRACE);
+        let ended = async { Some(self.spawn(work).await) };
+        let late = async {
+            late.await;
+            None
+        };
+        or(ended, late).await
+    }
+
     /// Runs something on the thread of components; dropped, it ends there at its next yield. It must not panic.
     pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Task<T> {
         self.executor.spawn(work)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_a_thread_that_is_stuck_is_answered_in_time() {
+        let wasmtime = Wasmtime::new(&config(Kind::Pulley, 512 << 10).unwrap()).unwrap();
+        let engine = Engine::start(wasmtime, Kind::Pulley).unwrap();
+        let begun = Instant::now();
+        let (until, soon) = (begun + Duration::from_secs(60), begun + Duration::from_millis(50));
+        assert_eq!(smol::block_on(engine.run(async { 7 }, until)), Some(7));
+        let (release, stuck) = std::sync::mpsc::channel::<()>();
+        engine.spawn(async move { stuck.recv() }).detach();
+        assert_eq!(smol::block_on(engine.run(async { 8 }, soon)), None);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        drop(release);
     }
 }

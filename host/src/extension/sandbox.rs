@@ -225,8 +225,10 @@ impl Sandbox {
             or(self.answer(grant, &name, arguments, counted), late).await
         };
         let fenced = std::panic::AssertUnwindSafe(call);
-        let task = running.spawn(smol::future::FutureExt::catch_unwind(fenced));
-        let result = task.await.unwrap_or_else(|_| {
+        let ended = running.run(smol::future::FutureExt::catch_unwind(fenced), deadline).await;
+        // Where it is still under way, only its own thread could say how long it has computed.
+        let Some(ended) = ended else { return Ending { result: Err(Failure::Time), cpu: Duration::ZERO } };
+        let result = ended.unwrap_or_else(|_| {
             Err(Failure::Agent("could not be called, by a fault of the agent; its log says more".into()))
         });
         Ending { result, cpu: meter.spent() }

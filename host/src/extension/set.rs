@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use smol::Timer;
-use smol::future::or;
+use smol::future::{FutureExt, or};
 use waga_builtins::{Agent, ExtensionInfo};
 
 use super::engine::{self, Engine, Kind};
@@ -118,7 +119,9 @@ impl Extensions {
 
     /// Waits, if a command of this name may be among those of an extension of which nothing is known yet; whether there was such a one.
     pub async fn settle(&self, command: &str) -> bool {
-        if !is_command(command) || is_protected(command) {
+        // Nothing is compiled while filesystems are frozen: there is nothing to wait for.
+        let is_frozen = self.agent().is_some_and(|agent| agent.freeze.is_frozen());
+        if is_frozen || !is_command(command) || is_protected(command) {
             return false;
         }
         let is_open = |unit: &Arc<Unit>| unit.config.add.is_none() && matches!(unit.phase(), Phase::Starting);
@@ -173,11 +176,8 @@ impl Extensions {
     fn begin(self: &Arc<Self>, unit: &Arc<Unit>) {
         let (this, unit) = (self.clone(), unit.clone());
         self.spawn(async move {
-            let phase = match this.discover(&unit).await {
-                Ok(known) => settled(&unit, known),
-                Err(fault) => phase_of(fault),
-            };
-            this.enter(&unit, phase);
+            let known = fenced(this.discover(&unit)).await;
+            this.enter(&unit, known.map_or_else(phase_of, |known| settled(&unit, known)));
         });
     }
 
@@ -185,7 +185,7 @@ impl Extensions {
     fn load(self: &Arc<Self>, unit: &Arc<Unit>, known: Arc<Known>) {
         let (this, unit) = (self.clone(), unit.clone());
         self.spawn(async move {
-            let loaded = this.loaded(&unit, known).await;
+            let loaded = fenced(this.loaded(&unit, known)).await;
             let phase = loaded.unwrap_or_else(phase_of);
             this.enter(&unit, phase);
         });
@@ -287,17 +287,31 @@ impl Extensions {
 
     /// What components are run as: what the operator says, or what a try comes to.
     async fn kind(self: &Arc<Self>) -> Result<Kind, Fault> {
+        match (self.settings.runtime, self.kind.get()) {
+            (Runtime::Native, _) => return Ok(Kind::Native),
+            (Runtime::Pulley, _) => return Ok(Kind::Pulley),
+            (Runtime::Auto, Some(kind)) => return Ok(*kind),
+            (Runtime::Auto, None) => {}
+        }
+        let writer = loop {
+            self.thawed().await;
+            let agent = self.agent().ok_or_else(|| Fault::Refused("the agent ends".into()))?;
+            // What is tried is a file in the cache's folder.
+            if let Ok(writer) = agent.freeze.writer() {
+                break writer;
+            }
+        };
         let this = self.clone();
-        let find = move || match this.settings.runtime {
-            Runtime::Native => Kind::Native,
-            Runtime::Pulley => Kind::Pulley,
-            Runtime::Auto => *this.kind.get_or_init(|| match this.source.try_page() {
+        let find = move || {
+            let found = *this.kind.get_or_init(|| match this.source.try_page() {
                 Ok(()) => Kind::Native,
                 Err(error) => {
                     tracing::warn!(%error, "no machine code can be run here: components are interpreted");
                     Kind::Pulley
                 }
-            }),
+            });
+            drop(writer);
+            found
         };
         Ok(smol::unblock(find).await)
     }
@@ -338,6 +352,14 @@ fn phase_of(fault: Fault) -> Phase {
         Fault::Missing(reason) => Phase::Missing(reason),
         Fault::Refused(reason) => Phase::Refused(reason, None),
     }
+}
+
+/// A fault of the agent must not leave an extension for ever between two phases, with all who wait for it.
+async fn fenced<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    ended.unwrap_or_else(|_| {
+        Err(Fault::Refused("not loaded, by a fault of the agent; its log says more".into()))
+    })
 }
 
 /// Whether it happens before the deadline.

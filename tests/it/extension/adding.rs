@@ -251,6 +251,26 @@ fn a_handler_names_its_commands_and_speaks_json() {
 }
 
 #[test]
+fn a_changed_table_is_said_to_take_a_restart() {
+    let Some(agent) = agent(&[("double", &double(), "")]) else { return };
+    settled(&agent, "double");
+    let text = std::fs::read_to_string(agent.dir().join("agent.toml")).unwrap();
+    let reload = |text: &str, times: usize| {
+        crate::daemon::reload(&agent, text);
+        agent.until("a reload", |agent| agent.log().matches("reloaded").count() == times);
+    };
+    // The same, elsewhere.
+    reload(&format!("# a comment\n{text}"), 1);
+    assert!(!agent.log().contains("takes a restart"), "{}", agent.log());
+    reload(&format!("{text}limits = {{ memory = '8MiB' }}\n"), 2);
+    let said = agent.log();
+    assert!(
+        said.lines().any(|line| line.contains("takes a restart") && line.contains("[extensions]")),
+        "{said}"
+    );
+}
+
+#[test]
 fn check_tells_what_each_extension_comes_to() {
     let gone = "add = ['guest-test-gone']";
     let Some(setup) = setup(&[

@@ -16,6 +16,9 @@ use waga::extension::engine;
 
 use verdict::Failure;
 
+/// What is compiled, and read back, takes memory of the child, but for so many bytes.
+const BESIDE: u64 = 1 << 20;
+
 /// The most of what the child says that is kept.
 const WORDS: u64 = 64 << 10;
 
@@ -130,7 +133,15 @@ fn outside(options: &Options) -> Result<(), Failure> {
         kept
     });
     let mut product = Vec::new();
-    let read = output.as_mut().map_or(Ok(0), |output| output.read_to_end(&mut product));
+    // It is not to be believed: one that something hostile has taken over would say more than this process has room for.
+    let most = options.memory.saturating_add(BESIDE);
+    let read = output.as_mut().map_or(Ok(0), |output| output.take(most + 1).read_to_end(&mut product));
+    if product.len() as u64 > most {
+        let _ = child.kill().and_then(|()| child.wait());
+        return Err(Failure::limit(format!(
+            "what it is compiled to has more than {most} bytes: [extensions] compile.memory"
+        )));
+    }
     let status = child.wait().map_err(|error| failed("wait for", error))?;
     let words = words.join().unwrap_or_default();
     if let Some(failure) = verdict::of(status, &words, options) {

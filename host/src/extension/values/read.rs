@@ -1,5 +1,7 @@
 //! Arguments: checked JSON text becomes values, or an error that names the place as those of the agent's own commands do.
 
+use std::collections::HashMap;
+
 use waga_builtins::qapi::base64;
 use waga_builtins::qapi::{Fault, Kind, Place, contents, elements, members, shorten};
 use wasmtime::component::Val;
@@ -7,6 +9,9 @@ use wasmtime::component::Val;
 use crate::extension::shape::Shape;
 
 type Result<T> = std::result::Result<T, Fault>;
+
+/// So many fields are looked through faster than they are looked up.
+const FEW: usize = 16;
 
 /// Bytes of memory that the values of one message may still take.
 #[derive(Debug)]
@@ -48,9 +53,18 @@ fn fields(
 ) -> Result<Vec<(String, Val)>> {
     let mut found: Vec<Option<&[u8]>> = vec![None; fields.len()];
     let mut unexpected = None;
+    // Nothing interrupts this, and both the type and the text may be as long as hostility makes them.
+    let places: HashMap<&str, usize> = match fields.len() {
+        ..=FEW => HashMap::new(),
+        _ => fields.iter().enumerate().map(|(at, (name, _))| (name.as_str(), at)).collect(),
+    };
+    let place_of = |key: &str| match fields.len() {
+        ..=FEW => fields.iter().position(|(name, _)| *name == key),
+        _ => places.get(key).copied(),
+    };
     for (key, value) in members(text) {
         let key = contents(key);
-        match fields.iter().position(|(name, _)| *name == key) {
+        match place_of(&key) {
             Some(at) => found[at] = Some(value),
             None => unexpected = unexpected.or(Some(key)),
         }
@@ -166,7 +180,8 @@ fn variant(
         return Err(Fault::new(Kind::BadValue(shorten(&tag).to_owned())).at(&tag_place));
     };
     budget.take(0, name.len())?;
-    // Without the tag it is an object like any other.
+    // Without the tag it is an object like any other. That is a copy, and one for each variant around it is there at the same time.
+    budget.take(0, text.len())?;
     let rest = without(text, "type");
     let payload = match payload {
         Some(Shape::Record(shapes)) => Some(Val::Record(fields(&rest, shapes, place, budget)?)),

@@ -186,6 +186,17 @@ fn pair() -> impl Strategy<Value = (Shape, Val)> {
     })
 }
 
+#[test]
+fn a_wide_type_and_a_long_text_cost_their_sum_and_not_their_product() {
+    let fields = (0..5000).map(|at| (format!("f{at:04}"), Shape::Option(Box::new(Shape::U8)))).collect();
+    let params = [(text("x"), Shape::Record(fields))];
+    let members = vec!["\"g0000\":1"; 300_000].join(",");
+    let begun = std::time::Instant::now();
+    let fault = arguments(format!("{{\"x\":{{{members}}}}}").as_bytes(), &params, &mut Budget::new(40 << 20));
+    assert_eq!(fault.unwrap_err().to_string(), "Parameter 'x.g0000' is unexpected");
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+}
+
 proptest! {
     #[test]
     fn values_come_back_as_they_went((shape, value) in pair()) {
