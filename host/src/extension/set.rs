@@ -158,7 +158,7 @@ impl Extensions {
                     let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     return Ok((engine.ok_or("has no engine")?, sandbox.clone()));
                 }
-                Phase::Missing(reason) | Phase::Refused(reason, _) => return Err(reason.clone()),
+                Phase::Missing(reason, _) | Phase::Refused(reason, _) => return Err(reason.clone()),
                 Phase::Known(known) => {
                     if unit.begin_to_load() {
                         self.load(unit, known.clone());
@@ -177,7 +177,10 @@ impl Extensions {
         let (this, unit) = (self.clone(), unit.clone());
         self.spawn(async move {
             let known = fenced(this.discover(&unit)).await;
-            this.enter(&unit, known.map_or_else(phase_of, |known| settled(&unit, known)));
+            this.enter(
+                &unit,
+                known.map_or_else(|fault| phase_of(fault, None), |known| settled(&unit, known)),
+            );
         });
     }
 
@@ -185,8 +188,9 @@ impl Extensions {
     fn load(self: &Arc<Self>, unit: &Arc<Unit>, known: Arc<Known>) {
         let (this, unit) = (self.clone(), unit.clone());
         self.spawn(async move {
-            let loaded = fenced(this.loaded(&unit, known)).await;
-            let phase = loaded.unwrap_or_else(phase_of);
+            let loaded = fenced(this.loaded(&unit, known.clone())).await;
+            // What it provides stays known: its commands answer that they cannot be called.
+            let phase = loaded.unwrap_or_else(|fault| phase_of(fault, Some(known)));
             this.enter(&unit, phase);
         });
     }
@@ -347,10 +351,11 @@ fn settled(unit: &Unit, known: Known) -> Phase {
     }
 }
 
-fn phase_of(fault: Fault) -> Phase {
+/// What an extension is of which this is the end, for now; `known` is what was known of it before.
+fn phase_of(fault: Fault, known: Option<Arc<Known>>) -> Phase {
     match fault {
-        Fault::Missing(reason) => Phase::Missing(reason),
-        Fault::Refused(reason) => Phase::Refused(reason, None),
+        Fault::Missing(reason) => Phase::Missing(reason, known),
+        Fault::Refused(reason) => Phase::Refused(reason, known),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) enum Phase {
     /// It can be called.
     Loaded(Arc<Known>, Arc<Sandbox>),
     /// Its file is not there, or something it needs is not.
-    Missing(String),
+    Missing(String, Option<Arc<Known>>),
     /// It is not let run, whatever may be known of it.
     Refused(String, Option<Arc<Known>>),
 }
@@ -46,8 +46,8 @@ impl Phase {
     pub(super) fn known(&self) -> Option<&Arc<Known>> {
         match self {
             Self::Known(known) | Self::Loading(known) | Self::Loaded(known, _) => Some(known),
-            Self::Refused(_, known) => known.as_ref(),
-            Self::Starting | Self::Missing(_) => None,
+            Self::Refused(_, known) | Self::Missing(_, known) => known.as_ref(),
+            Self::Starting => None,
         }
     }
 
@@ -55,7 +55,7 @@ impl Phase {
     pub(super) fn reason(&self) -> Option<&str> {
         match self {
             Self::Starting => Some("starting"),
-            Self::Missing(reason) | Self::Refused(reason, _) => Some(reason),
+            Self::Missing(reason, _) | Self::Refused(reason, _) => Some(reason),
             Self::Known(_) | Self::Loading(_) | Self::Loaded(..) => None,
         }
     }
@@ -163,7 +163,7 @@ impl Unit {
             state: match phase {
                 Phase::Starting | Phase::Loading(_) => ExtensionState::Starting,
                 Phase::Known(_) | Phase::Loaded(..) => ExtensionState::Ready,
-                Phase::Missing(_) => ExtensionState::Missing,
+                Phase::Missing(..) => ExtensionState::Missing,
                 Phase::Refused(..) => ExtensionState::Refused,
             },
             reason: phase.reason().filter(|_| !matches!(phase, Phase::Starting)).map(str::to_owned),

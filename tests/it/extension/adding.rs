@@ -24,7 +24,9 @@ fn listed(client: &mut waga_tests::client::Client, name: &str) -> Value {
 
 #[test]
 fn a_command_is_added_and_called_at_once() {
-    let Some(agent) = agent(&[("double", &double(), "")]) else { return };
+    let lines = "add = ['guest-test-double']\nlimits = { time = '60s' }";
+    let Some(setup) = setup(&[("double", &double(), lines)]) else { return };
+    let agent = setup.start();
     let mut client = agent.client();
     // Nothing was compiled before: the first call waits for that.
     assert_eq!(client.run("guest-test-double", json!({"number": 21})).unwrap(), 42);
@@ -48,8 +50,9 @@ fn a_command_is_added_and_called_at_once() {
 
 #[test]
 fn what_was_compiled_serves_the_next_start_and_a_changed_module_does_not() {
-    let Some(setup) = setup(&[("double", &double(), "")]) else { return };
+    let Some(setup) = setup(&[("double", &double(), "limits = { time = '60s' }")]) else { return };
     let agent = setup.start();
+    settled(&agent, "double");
     assert_eq!(agent.client().run("guest-test-double", json!({"number": 1})).unwrap(), 2);
     let compiled = || agent_log(&agent).matches("compiling").count();
     assert_eq!(compiled(), 1);
@@ -103,6 +106,7 @@ fn agent_log(agent: &waga_tests::agent::Agent) -> String {
 fn damaged_descriptions_are_made_again() {
     let Some(setup) = setup(&[("double", &double(), "")]) else { return };
     let mut agent = setup.start();
+    settled(&agent, "double");
     assert_eq!(agent.client().run("guest-test-double", json!({"number": 1})).unwrap(), 2);
     for contents in [&b""[..], b"{", b"\xff\xfe random", b"[]", &[b'['; 10_000]] {
         for entry in fs::read_dir(agent.dir().join("cache")).unwrap() {
@@ -112,6 +116,7 @@ fn damaged_descriptions_are_made_again() {
             }
         }
         agent = agent.restart(Signal::SIGTERM);
+        settled(&agent, "double");
         assert_eq!(agent.client().run("guest-test-double", json!({"number": 2})).unwrap(), 4);
     }
 }
@@ -123,6 +128,7 @@ fn components_are_interpreted_where_the_operator_says_so() {
     let text = fs::read_to_string(&path).unwrap().replace("[extensions]", "[extensions]\nruntime = 'pulley'");
     fs::write(&path, text).unwrap();
     let agent = setup.start();
+    settled(&agent, "double");
     let mut client = agent.client();
     assert_eq!(client.run("guest-test-double", json!({"number": 21})).unwrap(), 42);
     assert_eq!(told(&mut client, "double")["runtime"], "pulley");
@@ -268,6 +274,21 @@ fn a_changed_table_is_said_to_take_a_restart() {
         said.lines().any(|line| line.contains("takes a restart") && line.contains("[extensions]")),
         "{said}"
     );
+}
+
+#[test]
+fn what_cannot_be_loaded_keeps_its_commands() {
+    let Some(agent) = agent(&[("double", &double(), "")]) else { return };
+    settled(&agent, "double");
+    // Known, and not called yet; then its module is gone.
+    fs::remove_file(agent.dir().join("double.wasm")).unwrap();
+    let mut client = agent.client();
+    for _ in 0..2 {
+        let reason = disabled(&mut client, "guest-test-double");
+        assert!(reason.ends_with("double.wasm: there is no such file"), "{reason}");
+    }
+    assert_eq!(listed(&mut client, "guest-test-double")["enabled"], false);
+    assert_eq!(told(&mut client, "double")["state"], "missing");
 }
 
 #[test]

@@ -13,10 +13,11 @@ mod wasi;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use waga_tests::agent::{Agent, Program, Setup, left_out};
-use waga_tests::client::Client;
+use waga_tests::client::{Client, PATIENCE};
 
 use crate::program;
 
@@ -46,9 +47,13 @@ fn setup(extensions: &[(&str, &[u8], &str)]) -> Option<Setup> {
     Some(setup.options(["-c".into(), path]))
 }
 
-/// As [`setup`], running.
+/// As [`setup`], running, with all of them known.
 fn agent(extensions: &[(&str, &[u8], &str)]) -> Option<Agent> {
-    setup(extensions).map(Setup::start)
+    let agent = setup(extensions)?.start();
+    for (name, ..) in extensions {
+        settled(&agent, name);
+    }
+    Some(agent)
 }
 
 fn cache(dir: &Path) -> PathBuf {
@@ -61,11 +66,18 @@ fn told(client: &mut Client, name: &str) -> Value {
     all.as_array().unwrap().iter().find(|it| it["name"] == name).cloned().unwrap()
 }
 
-/// Waits until an extension is known, whatever came of it; what is told of it then.
+/// Waits until an extension is known, whatever came of it; what is told of it then. It asks seldom: what compiles needs the processor.
 fn settled(agent: &Agent, name: &str) -> Value {
     let mut client = agent.client();
-    agent.until("an extension that is known", |_| told(&mut agent.client(), name)["state"] != "starting");
-    told(&mut client, name)
+    let begun = Instant::now();
+    loop {
+        let told = told(&mut client, name);
+        if told["state"] != "starting" {
+            return told;
+        }
+        assert!(begun.elapsed() < 4 * PATIENCE, "never known: {told}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The text of an error that is not about the command being there.

@@ -87,7 +87,7 @@ fn a_description_that_lies_is_found_out() {
         "package test:it; interface i { guest-test-x: func(number: u32) -> u32; } world w { export i; }",
         r#"(func (export "test:it/i#guest-test-x") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2)))"#,
     );
-    let Some(mut agent) = agent(&[("bad", &double, "")]) else { return };
+    let Some(mut agent) = agent(&[("bad", &double, "limits = { time = '60s' }")]) else { return };
     assert_eq!(agent.client().run("guest-test-x", json!({"number": 21})).unwrap(), 42);
     for (word, other) in [("\"u32\"", "\"string\""), ("guest-test-x", "guest-test-y")] {
         let mut lies = 0;
