@@ -30,7 +30,7 @@ fn load(kind: Kind, bytes: &[u8]) -> Result<Loaded, String> {
     let component = Component::new(&wasmtime, bytes).unwrap_or_else(|error| panic!("{error:?}"));
     let engine = Arc::new(Engine::start(wasmtime, kind).unwrap());
     let description = smol::block_on(Sandbox::describe(&component, &engine))?;
-    let sandbox = Arc::new(Sandbox::new(&component, &description)?);
+    let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(|unfit| unfit.to_string())?);
     Ok(Loaded { engine, sandbox, limits: CallLimits::default() })
 }
 
