@@ -373,8 +373,11 @@ impl Agent {
     #[must_use]
     pub fn restart(mut self, signal: Signal) -> Self {
         self.end(signal);
-        // A child that it had just forked, and that has not begun its own program yet, still has the socket.
-        self.until("an end of its socket", |agent| UnixStream::connect(agent.socket()).is_err());
+        // A child that it had just forked, and that has not begun its own program yet, still has the socket. (One that was passed to it
+        // stays open here.)
+        if self.setup().passed.is_empty() {
+            self.until("an end of its socket", |agent| UnixStream::connect(agent.socket()).is_err());
+        }
         self.setup.take().unwrap().start()
     }
 
