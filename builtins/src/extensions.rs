@@ -81,8 +81,10 @@ pub enum ExtensionState {
     Ready,
     /// It is being compiled or loaded.
     Starting,
-    /// Its file is not there.
+    /// Its file is not there; a call looks again.
     Missing,
+    /// It could not be compiled or loaded for a reason that may pass; a call tries again.
+    Failed,
     /// It is not let run.
     Refused,
     /// The operator has switched it off.

@@ -105,7 +105,8 @@ fn serve(
         passed => passed.iter().map(|passed| passed.name.clone()).collect(),
     };
     let registry = Registry::of_config(&config);
-    reload::warn(&policy, &config, &registry, &served);
+    #[cfg_attr(not(feature = "extensions"), expect(unused_variables, reason = "every command is known"))]
+    let warned = reload::warn(&policy, &config, &registry, &served);
     let audit = config.audit.as_ref().map(|audit| Audit::start(audit, config.daemonize)).transpose()?;
     let dispatcher = Dispatcher::new(registry, policy, &settings, &executor);
     let dispatcher = dispatcher.audited(audit);
@@ -121,10 +122,15 @@ fn serve(
     }
     #[cfg(feature = "extensions")]
     if let Some(extensions) = dispatcher.extensions() {
-        let (renewed, name) = (Arc::downgrade(&dispatcher), config.name);
+        use std::sync::{Mutex, PoisonError};
+        let (renewed, name, served) = (Arc::downgrade(&dispatcher), config.name, served.clone());
+        let warned = Mutex::new(dispatcher.registry().is_settling().then_some(warned));
         extensions.start(agent, move || {
-            if let Some(dispatcher) = renewed.upgrade() {
-                dispatcher.renew(name);
+            let Some(dispatcher) = renewed.upgrade() else { return };
+            dispatcher.renew(name);
+            let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(said) = warned.take_if(|_| !dispatcher.registry().is_settling()) {
+                reload::warn_settled(&dispatcher, name, &served, &said);
             }
         });
     }

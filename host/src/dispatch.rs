@@ -115,6 +115,13 @@ impl Dispatcher {
         }
     }
 
+    /// What the policy in force says that has no effect.
+    #[cfg(feature = "extensions")]
+    pub(crate) fn warnings(&self, is_served: impl Fn(&str) -> bool) -> Vec<String> {
+        let current = self.current.get();
+        crate::check::warnings(&current.policy, &current.registry, is_served)
+    }
+
     /// Whether the policy in force has rules of their own for channels of this name.
     pub fn has_rules_for(&self, channel: &str) -> bool {
         self.current.get().policy.channel(channel).is_some()

@@ -110,14 +110,33 @@ fn lost<'a>(
     running.channels.iter().map(|channel| &*channel.name).find(lost)
 }
 
-/// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
-pub(crate) fn warn(policy: &Policy, config: &Config, registry: &Registry, served: &[Arc<str>]) {
+/// What does not do what its author meant: told even to a quiet log, but for qemu-ga's. What it said of commands is returned.
+pub(crate) fn warn(
+    policy: &Policy,
+    config: &Config,
+    registry: &Registry,
+    served: &[Arc<str>],
+) -> Vec<String> {
     let is_served = |name: &str| served.iter().any(|it| **it == *name);
     let warnings = check::warnings(policy, registry, is_served);
     for warning in config.doubts.iter().chain(&warnings) {
-        match config.name {
-            Name::Waga => tracing::error!("{warning}"),
-            Name::QemuGa => tracing::warn!("{warning}"),
-        }
+        tell(config.name, warning);
+    }
+    warnings
+}
+
+/// The same once every command is known, of what was not said before.
+#[cfg(feature = "extensions")]
+pub(crate) fn warn_settled(dispatcher: &Dispatcher, name: Name, served: &[Arc<str>], said: &[String]) {
+    let is_served = |name: &str| served.iter().any(|it| **it == *name);
+    for warning in dispatcher.warnings(is_served).iter().filter(|warning| !said.contains(warning)) {
+        tell(name, warning);
+    }
+}
+
+fn tell(name: Name, warning: &str) {
+    match name {
+        Name::Waga => tracing::error!("{warning}"),
+        Name::QemuGa => tracing::warn!("{warning}"),
     }
 }

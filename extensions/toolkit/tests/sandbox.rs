@@ -14,7 +14,8 @@ use waga::config::CallLimits;
 use waga::extension::Grant;
 use waga::extension::engine::{Engine, Kind, config};
 use waga::extension::failure::Failure;
-use waga::extension::sandbox::{Answer, Sandbox};
+use waga::extension::answer::Answer;
+use waga::extension::sandbox::Sandbox;
 use waga::wire::{Event, Framer, Request};
 use wasmtime::component::Component;
 

@@ -59,6 +59,7 @@ pub(super) async fn converse(mut link: impl Link, caller: &Caller, house: &House
     let framer = house.budget.framer();
     let mut buffer = Vec::with_capacity(4 << 10);
     let mut turn = 0;
+    let mut watch = Watch { timer: Timer::never(), is_set: false };
     loop {
         buffer.clear();
         match link.read(&mut buffer).await? {
@@ -92,7 +93,7 @@ pub(super) async fn converse(mut link: impl Link, caller: &Caller, house: &House
                     house.dispatcher.malformed(caller);
                     Some(Response::error(None, error))
                 }
-                Event::Message(message) => answer(message, &link, caller, house).await?,
+                Event::Message(message) => answer(message, &link, caller, house, &mut watch).await?,
             };
             if let Some(response) = response
                 && send(&mut link, response).await? == Departure::PeerLeft
@@ -110,12 +111,31 @@ pub(super) async fn converse(mut link: impl Link, caller: &Caller, house: &House
     }
 }
 
+/// When a client that waits is looked after next. A timer costs as much as a short command, so one that was set goes on to its end, and
+/// serves all commands until then.
+struct Watch {
+    timer: Timer,
+    is_set: bool,
+}
+
+impl Watch {
+    async fn next(&mut self) {
+        if !self.is_set {
+            self.timer.set_after(LOOKED_AFTER.0);
+            self.is_set = true;
+        }
+        (&mut self.timer).await;
+        self.is_set = false;
+    }
+}
+
 /// Serves one message. Errors when the peer has long gone and its command still waits.
 async fn answer(
     message: Message,
     link: &impl Link,
     caller: &Caller,
     house: &House,
+    watch: &mut Watch,
 ) -> io::Result<Option<Response>> {
     let Some(_charge) = house.budget.charge(message.text().len()) else {
         house.dispatcher.overloaded(caller);
@@ -132,10 +152,9 @@ async fn answer(
     let served = async { Ok(house.dispatcher.serve(caller, request).await) };
     // Not polled, and so without a cost, when the command ends at once.
     let given_up = async {
-        let (pause, patience) = LOOKED_AFTER;
         let mut missed = 0;
-        while missed < patience {
-            Timer::after(pause).await;
+        while missed < LOOKED_AFTER.1 {
+            watch.next().await;
             missed = if link.is_gone() { missed + 1 } else { 0 };
         }
         Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client left while its command waited"))

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, OFlags, Uid, chmod, chownat, fchmod, flock, open};
 use rustix::io::Errno;
 use rustix::net::{
@@ -23,6 +23,8 @@ use crate::config::Access;
 /// How often the lock of a folder is asked for, and the pause in between: a second in all.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+/// How long a program that was just begun may take to let go what it is not to have.
+const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Makes the socket and listens. A socket that nobody listens on any more is replaced, as qemu-ga does.
 ///
@@ -31,15 +33,44 @@ const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 /// # Errors
 /// Someone listens there; the path is not a socket; the folder is not writable; the socket cannot be given to whom it should belong.
 pub(super) fn listen_at(path: &Path, access: Access) -> io::Result<Listener> {
+    match try_listen(path, access) {
+        Err(Taken::Connected(other)) if is_let_go(&other) => try_listen(path, access),
+        other => other,
+    }
+    .map_err(|taken| match taken {
+        Taken::Connected(_) | Taken::Full => {
+            io::Error::new(ErrorKind::AddrInUse, "another program uses this socket")
+        }
+        Taken::Otherwise(error) => error,
+    })
+}
+
+/// Why there is no socket.
+enum Taken {
+    /// Someone listens; the connection to them.
+    Connected(OwnedFd),
+    /// Someone listens whom nothing reaches.
+    Full,
+    /// It cannot be made.
+    Otherwise(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for Taken {
+    fn from(error: E) -> Self {
+        Self::Otherwise(error.into())
+    }
+}
+
+fn try_listen(path: &Path, access: Access) -> Result<Listener, Taken> {
     let _alone = alone(path);
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(io::Error::new(ErrorKind::AlreadyExists, "exists and is not a socket"));
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "exists and is not a socket").into());
         }
-        Ok(_) if is_in_use(path)? => {
-            return Err(io::Error::new(ErrorKind::AddrInUse, "another program uses this socket"));
+        Ok(_) => {
+            is_free(path)?;
+            std::fs::remove_file(path)?;
         }
-        Ok(_) => std::fs::remove_file(path)?,
         Err(_) => {}
     }
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
@@ -53,10 +84,10 @@ pub(super) fn listen_at(path: &Path, access: Access) -> io::Result<Listener> {
     if let Err(error) = give(path, access) {
         // As it is now, the next start might not even learn that nobody uses it.
         let _ = std::fs::remove_file(path);
-        return Err(error);
+        return Err(error.into());
     }
     listen(&socket, BACKLOG)?;
-    Listener::new(socket)
+    Ok(Listener::new(socket)?)
 }
 
 /// Keeps other agents from making a socket in the same folder until it is dropped. Two that find the same old socket at once would both
@@ -79,15 +110,23 @@ fn alone(path: &Path) -> Option<OwnedFd> {
     None
 }
 
-/// Whether a program still has this socket; a full backlog and another type of socket say so too.
-fn is_in_use(path: &Path) -> io::Result<bool> {
+/// That no program has this socket any more; a full backlog and another type of socket are one that has.
+fn is_free(path: &Path) -> Result<(), Taken> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     match connect(&socket, &SocketAddrUnix::new(path)?) {
-        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
-        Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE | Errno::INPROGRESS) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
+        Ok(()) => Err(Taken::Connected(socket)),
+        Err(Errno::AGAIN | Errno::PROTOTYPE | Errno::INPROGRESS) => Err(Taken::Full),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether who listens lets the socket go in a moment: a child that the last agent had just begun has it until it becomes its own
+/// program. Then nobody has accepted, and the connection ends.
+fn is_let_go(connection: &OwnedFd) -> bool {
+    let mut ends = [PollFd::new(connection, PollFlags::RDHUP)];
+    matches!(poll(&mut ends, Some(&MOMENT)), Ok(1..))
 }
 
 /// Gives the socket at a path to whom it should belong, then lets them in. A symbolic link that someone put there is not followed.
@@ -185,7 +224,7 @@ mod tests {
     fn of_many_that_start_at_once_one_gets_the_socket() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sock");
-        for round in 0..200 {
+        for round in 0..50 {
             // What the round before left is nobody's any more.
             let start = std::sync::Barrier::new(4);
             let begin = || {
@@ -201,6 +240,20 @@ mod tests {
             assert!(errors.iter().all(|error| error.kind() == ErrorKind::AddrInUse), "{errors:?}");
             assert!(UnixStream::connect(&path).is_ok(), "round {round}: the one that listens is not found");
         }
+    }
+
+    #[test]
+    fn a_socket_that_is_let_go_in_a_moment_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let last = listen_at(&path, Access::default()).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(20));
+                drop(last);
+            });
+            listen_at(&path, Access::default()).unwrap();
+        });
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstack = 65536\ncompile = { memory = '2GiB', time = '1m 30s' }\nmodule-size = '1MiB'\n\
              [extension.z]\nmodule = 'm'\nadd = ['guest-acme-b', 'guest-acme-a']\n\
              config = { n = 1, f = 1.5, b = true, s = \"a\\\"\", l = [1, 'x', { y = 07:32:00 }], d = 1979-05-27T07:32:00Z }\n\
-             limits = { cpu = '5ms', time = '1h', memory = '4GiB', message = '64MiB', host-calls = 0, concurrency = 64, log = 0 }\n\
+             limits = { cpu = '5ms', time = '1h', memory = '4GiB', message = '64MiB', host-calls = 0, concurrency = 8, log = 0 }\n\
              [extension.a]\nmodule = '/m'\n",
         ),
         ("agent.d/x.toml", "[extensions]\nruntime = 'native'\n[extension.b2-]\nmodule = '/n'\nadd = []\n"),
@@ -53,7 +53,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
         memory: 4 << 30,
         message: 64 << 20,
         host_calls: 0,
-        concurrency: 64,
+        concurrency: 8,
         log: 0,
     };
     let json =
@@ -176,8 +176,8 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ("limits.memory = '63KiB'", "3:17: 63KiB is out of range: 'limits.memory' is from 64KiB to 4GiB"),
         ("limits.memory = '4097MiB'", "3:17: 4097MiB is out of range"),
         ("limits.message = '65MiB'", "3:18: 65MiB is out of range: 'limits.message' is from 1KiB to 64MiB"),
-        ("limits.concurrency = 0", "3:22: 0 is out of range: 'limits.concurrency' is from 1 to 64"),
-        ("limits.concurrency = 65", "3:22: 65 is out of range"),
+        ("limits.concurrency = 0", "3:22: 0 is out of range: 'limits.concurrency' is from 1 to 8"),
+        ("limits.concurrency = 9", "3:22: 9 is out of range"),
         ("limits.host-calls = -1", "3:21: invalid value: integer `-1`"),
         ("limits.log = '65MiB'", "3:14: 65MiB is out of range"),
         ("add = ['guest-a', 'guest-a']", "3:19: 'guest-a' stands twice"),
@@ -240,7 +240,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("limits.memory", &["'4GiB'", "65536", "65537", "'4097MiB'", "-1", "1.5"]),
     ("limits.message", &["'1KiB'", "'x'"]),
     ("limits.host-calls", &["0", "9223372036854775807"]),
-    ("limits.concurrency", &["64", "65"]),
+    ("limits.concurrency", &["8", "9"]),
     ("limits.log", &["0", "'1B'"]),
     ("wrap", &["[]"]),
 ];

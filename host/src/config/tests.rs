@@ -357,7 +357,7 @@ const BITS: &[&str] = &[
     "module = 'm'\n",
     "[extension.a]\nmodule = '/m'\nadd = ['guest-acme-a', 'guest-acme-b']\n",
     "config = { date = 1979-05-27, list = [1.5, { x = '' }], 'odd key' = [[]] }\n",
-    "limits = { cpu = '1s 1ns', concurrency = 64, log = 0 }\n",
+    "limits = { cpu = '1s 1ns', concurrency = 8, log = 0 }\n",
     "[extension.b.config.x]\n",
     "wrap = []\n",
     "[state]\n",

@@ -35,6 +35,9 @@ const UNFINISHED: &str = ".unfinished-";
 /// One that is older was left behind by an agent that ended.
 const LEFT_BEHIND: Duration = Duration::from_secs(3600);
 
+/// What no extension's module has been for so long is removed.
+const UNUSED: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// What is read and written at once, in bytes.
 const PIECE: usize = 64 << 10;
 
@@ -317,13 +320,28 @@ impl Cache {
         write().map_err(|error| CacheError::new(&self.path.join(name), error))
     }
 
-    /// Removes what others left behind unfinished; best effort.
+    /// Removes what others left behind unfinished, and what was made of modules that are no extension's any more; best effort.
     fn sweep(&self) {
-        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
-            let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
-            let is_old = || Some(entry.metadata().ok()?.modified().ok()?.elapsed().ok()? > LEFT_BEHIND);
-            if is_unfinished && is_old() == Some(true) {
-                let _ = fs::remove_file(entry.path());
+        let files: Vec<_> = fs::read_dir(&self.path).into_iter().flatten().flatten().collect();
+        let names = files.iter().filter_map(|file| file.file_name().into_string().ok());
+        let notes = names.filter(|name| name.ends_with(&module_file("")));
+        let used: Vec<String> = notes
+            .filter_map(|name| Some(self.read::<ModuleFile>(&name, 64 << 10)?.digest.to_string()))
+            .collect();
+        for file in files {
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            let is_made = [".cwasm", ".json"].iter().any(|end| name.ends_with(end))
+                && !name.ends_with(&module_file(""))
+                && !used.iter().any(|digest| name.starts_with(&**digest));
+            let most = match name.starts_with(UNFINISHED) {
+                true => LEFT_BEHIND,
+                false if is_made => UNUSED,
+                false => continue,
+            };
+            let is_old = || Some(file.metadata().ok()?.modified().ok()?.elapsed().ok()? > most);
+            if is_old() == Some(true) {
+                let _ = fs::remove_file(file.path());
             }
         }
     }

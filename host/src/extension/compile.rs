@@ -166,7 +166,8 @@ fn failed(failure: Failure, settings: &Extensions) -> CompileError {
         Failure::Start(error) => text(&format!("cannot start {NAME}"), error),
         Failure::Late(_) => CompileError::Limit(over_time(settings)),
         Failure::Input(error) => match error.downcast::<ModuleError>() {
-            Ok(error) => CompileError::Refused(error.to_string()),
+            // It was changed, or could not be read, since it was hashed: the next try finds it as it is then.
+            Ok(error) => CompileError::Failed(error.to_string()),
             Err(error) => text("cannot read the module", error),
         },
         Failure::Output(error) => CompileError::Failed(error.to_string()),

@@ -3,7 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use wasmtime::Trap;
+
+use super::call::{Call, Ended};
 use crate::config::{CallLimits, size};
+
+/// What the engine says when more is passed than the fuel for it lets pass.
+const TOO_MUCH: &str = "too much data is being copied between the host and the guest";
 
 /// Why a call ended that was not the component's own word.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +41,31 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What the engine's error means.
+    pub(super) fn of(error: &wasmtime::Error, call: &Call) -> Self {
+        if let Some(ended) = error.downcast_ref::<Ended>() {
+            return match ended {
+                Ended::HostCalls => Self::HostCalls,
+                Ended::Exit => Self::Exit,
+            };
+        }
+        if call.exceeded {
+            return Self::HostCalls;
+        }
+        let text = || {
+            let text = error.root_cause().to_string();
+            text.strip_prefix("wasm trap: ").map(str::to_owned).unwrap_or(text)
+        };
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Self::Cpu,
+            Some(Trap::StackOverflow) => Self::Stack,
+            _ if call.denied => Self::Memory(text()),
+            Some(_) => Self::Trap(text()),
+            None if error.root_cause().to_string().contains(TOO_MUCH) => Self::Passed,
+            None => Self::Trap(text()),
+        }
+    }
+
     /// The text for the peer, without the extension's name.
     pub fn text(&self, limits: &CallLimits) -> String {
         let limit = |key: &str, value: &dyn fmt::Display| format!("(limits.{key} = \"{value}\")");

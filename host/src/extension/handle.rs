@@ -9,9 +9,9 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 use waga_builtins::qapi::Arguments;
 use waga_builtins::{Error, Reply, Result};
 
+use super::answer::Answer;
 use super::engine::AT_ONCE;
 use super::failure::Failure;
-use super::sandbox::Answer;
 use super::set::Extensions;
 use super::unit::Unit;
 
@@ -97,6 +97,13 @@ impl Handle {
             own.ok_or_else(|| unserved(format!("{} calls (limits.concurrency)", limits.concurrency)))?;
         let all = turn(&engine.turns, deadline).await;
         let _all = all.ok_or_else(|| unserved(format!("{AT_ONCE} calls of extensions")))?;
+        if self.set.is_frozen() {
+            // It became so while this waited.
+            let name = &self.name;
+            return Err(Error::not_found(format!(
+                "Command {name} has been disabled: the command is not allowed"
+            )));
+        }
         let running = self.unit.health.begin(&self.name);
         let ending = sandbox.call(&engine, self.unit.grant.clone(), &self.name, arguments, deadline).await;
         match ending.result {

@@ -1,5 +1,6 @@
 //! Extensions: WebAssembly components that add commands, each in a sandbox that holds only what the operator granted.
 
+pub mod answer;
 mod artifact;
 pub mod cache;
 mod call;
@@ -21,6 +22,7 @@ mod names;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 pub mod reflect;
+mod runtime;
 pub mod sandbox;
 mod set;
 pub mod shape;

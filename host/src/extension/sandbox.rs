@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::future::or;
-use waga_builtins::qapi::{Arguments, respell};
-use waga_builtins::{Error, ErrorClass};
+use waga_builtins::Error;
+use waga_builtins::qapi::Arguments;
+use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
-use wasmtime::{Store, Trap};
 
-use super::call::{Call, Ended, Grant, at_tick};
-use super::description::{Command, Description, Fault, Kind, Signature};
+use super::answer::{self, Answer, DEEPEST, depth};
+use super::call::{Call, Grant, at_tick};
+use super::description::{Command, Description, Kind, Signature};
 use super::engine::Engine;
 use super::failure::Failure;
 use super::imports::{self, Standing};
 use super::meter::{Meter, Metered};
 use super::reflect;
-use super::shape::Shape;
-use super::values::{self, Budget, Unspelt};
+use super::values::{self, Budget};
 use crate::config::CallLimits;
 use crate::config::command_name::is_command;
 
@@ -29,12 +29,6 @@ const AS_VALUES: u64 = 10;
 
 /// CPU time that a handler has to name its commands.
 const NAMING: Duration = Duration::from_secs(5);
-
-/// Levels of brackets that what a handler is given, and its answer, may have.
-const DEEPEST: usize = 32;
-
-/// What the engine says when more is passed than the fuel for it lets pass.
-const TOO_MUCH: &str = "too much data is being copied between the host and the guest";
 
 /// A component that can be called.
 pub struct Sandbox {
@@ -59,15 +53,6 @@ enum Entry {
 struct Handler {
     commands: ComponentExportIndex,
     handle: ComponentExportIndex,
-}
-
-/// A component's own word.
-#[derive(Debug)]
-pub enum Answer {
-    /// What it returned, spelt for the reply.
-    Returned(Vec<u8>),
-    /// Its error; or that of the arguments, which it has not seen.
-    Failed(Error),
 }
 
 /// How a call went.
@@ -266,8 +251,8 @@ impl Sandbox {
         drop(arguments);
         let value = self.execute(grant, function, params, meter).await?;
         match entry {
-            Entry::Typed(_, signature) => typed(value, signature, most),
-            Entry::Handler => handled(value, most),
+            Entry::Typed(_, signature) => answer::typed(value, signature, most),
+            Entry::Handler => answer::handled(value, most),
         }
     }
 
@@ -298,7 +283,7 @@ impl Sandbox {
         let ran = Metered::new(run, meter, limits.cpu).await;
         match ran {
             None => Err(Failure::Cpu),
-            Some(result) => result.map_err(|error: wasmtime::Error| failure(&error, store.data())),
+            Some(result) => result.map_err(|error: wasmtime::Error| Failure::of(&error, store.data())),
         }
     }
 }
@@ -306,121 +291,4 @@ impl Sandbox {
 fn index(component: &Component, interface: &str, function: &str) -> Option<ComponentExportIndex> {
     let interface = component.get_export_index(None, interface)?;
     component.get_export_index(Some(&interface), function)
-}
-
-/// The answer of a function of its own.
-fn typed(value: Option<Val>, signature: &Signature, most: usize) -> Result<Answer, Failure> {
-    let value = match (value, signature.error) {
-        (value, None) => value,
-        (Some(Val::Result(Ok(value))), Some(_)) => value.map(|value| *value),
-        (Some(Val::Result(Err(value))), Some(kind)) => {
-            return Ok(Answer::Failed(error(value.map(|value| *value), kind, most)));
-        }
-        _ => return Err(Failure::Answer("it is not of its type")),
-    };
-    let mut text = Vec::new();
-    match (value, &signature.result) {
-        (None, None) | (Some(Val::Option(None)), Some(Shape::Option(_))) => text.extend_from_slice(b"{}"),
-        (Some(value), Some(shape)) => values::write(&mut text, &value, shape, most).map_err(unspelt)?,
-        _ => return Err(Failure::Answer("it is not of its type")),
-    }
-    Ok(Answer::Returned(text))
-}
-
-fn unspelt(reason: Unspelt) -> Failure {
-    match reason {
-        Unspelt::TooLong => Failure::Result,
-        Unspelt::NotFinite => Failure::Answer("a number in it is infinite or none"),
-        Unspelt::Shape => Failure::Answer("it is not of its type"),
-    }
-}
-
-/// The answer of a handler: JSON text that nobody has looked at yet.
-fn handled(value: Option<Val>, most: usize) -> Result<Answer, Failure> {
-    let text = match value {
-        Some(Val::Result(Ok(Some(text)))) => text,
-        Some(Val::Result(Err(value))) => {
-            return Ok(Answer::Failed(error(value.map(|value| *value), Fault::Error, most)));
-        }
-        _ => return Err(Failure::Answer("it is not of its type")),
-    };
-    let Val::String(text) = *text else { return Err(Failure::Answer("it is not of its type")) };
-    if text.len() > most {
-        return Err(Failure::Result);
-    }
-    if serde_json::from_str::<&serde_json::value::RawValue>(&text).is_err() {
-        return Err(Failure::Answer("it is not JSON"));
-    }
-    if depth(text.as_bytes()) > DEEPEST {
-        return Err(Failure::Answer("it is nested too deeply"));
-    }
-    let mut spelt = Vec::with_capacity(text.len());
-    respell(text.as_bytes(), &mut spelt);
-    Ok(Answer::Returned(spelt))
-}
-
-/// Levels of brackets in JSON text.
-fn depth(text: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !quoted => depth -= 1,
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// A component's error as the peer reads it.
-fn error(value: Option<Val>, kind: Fault, most: usize) -> Error {
-    let cut = |text: String| text[..text.floor_char_boundary(most)].to_owned();
-    match (value, kind) {
-        (Some(Val::String(desc)), Fault::Text) => Error::generic(cut(desc)),
-        (Some(Val::Record(fields)), Fault::Error) => {
-            let mut error = Error::generic("the command failed");
-            for (name, value) in fields {
-                match (name.as_str(), value) {
-                    ("class", Val::String(class)) if class == ErrorClass::CommandNotFound.as_str() => {
-                        error.class = ErrorClass::CommandNotFound;
-                    }
-                    ("desc", Val::String(desc)) => error.desc = cut(desc),
-                    _ => {}
-                }
-            }
-            error
-        }
-        _ => Error::generic("the command failed"),
-    }
-}
-
-/// What the engine's error means.
-fn failure(error: &wasmtime::Error, call: &Call) -> Failure {
-    if let Some(ended) = error.downcast_ref::<Ended>() {
-        return match ended {
-            Ended::HostCalls => Failure::HostCalls,
-            Ended::Exit => Failure::Exit,
-        };
-    }
-    if call.exceeded {
-        return Failure::HostCalls;
-    }
-    let text = || {
-        let text = error.root_cause().to_string();
-        text.strip_prefix("wasm trap: ").map(str::to_owned).unwrap_or(text)
-    };
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => Failure::Cpu,
-        Some(Trap::StackOverflow) => Failure::Stack,
-        _ if call.denied => Failure::Memory(text()),
-        Some(_) => Failure::Trap(text()),
-        None if error.root_cause().to_string().contains(TOO_MUCH) => Failure::Passed,
-        None => Failure::Trap(text()),
-    }
 }

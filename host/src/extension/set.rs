@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, PoisonError, Weak, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
@@ -14,30 +15,28 @@ use smol::Timer;
 use smol::future::{FutureExt, or};
 use waga_builtins::{Agent, ExtensionInfo};
 
-use super::engine::{self, Engine, Kind};
+use super::engine::Engine;
 use super::handle::Handle;
+use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
 use super::source::{Fault, Known, Source};
-use super::unit::{Phase, Unit, outcome};
+use super::unit::{Again, Phase, Unit, outcome};
 use super::{artifact, grants};
+use crate::config;
 use crate::config::command_name::{is_command, is_protected};
-use crate::config::{self, Runtime};
 
-/// How often it is tried whether filesystems are still frozen, which keeps extensions from being compiled.
-const FROZEN: Duration = Duration::from_secs(1);
+/// How long the start waits for what the cache remembers.
+const REMEMBERED: Duration = Duration::from_secs(1);
 
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The extensions.
 pub struct Extensions {
-    settings: config::Extensions,
     pub(super) units: Vec<Arc<Unit>>,
     source: Arc<Source>,
+    runtime: Arc<Runtime>,
     agent: OnceLock<Weak<Agent>>,
-    engine: Mutex<Option<Arc<Engine>>>,
-    /// What components are run as, once that was tried.
-    kind: OnceLock<Kind>,
     /// Told when what is provided has changed; tells those who wait.
     changed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     event: Event,
@@ -51,22 +50,37 @@ impl fmt::Debug for Extensions {
 
 impl Extensions {
     /// Those of a configuration, with what the cache knows of them. No module is read.
+    ///
+    /// Of a filesystem that does not answer nothing is known at first: it does not keep the agent from starting.
     pub fn open(settings: &config::Extensions) -> Arc<Self> {
-        let source = Arc::new(Source::new(settings));
         let units: Vec<_> =
             settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone()))).collect();
-        for unit in &units {
-            if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
+        let (told, remembered) = mpsc::channel();
+        let (asked, settings_too) = (units.clone(), settings.clone());
+        let remember = move || {
+            let source = Arc::new(Source::new(&settings_too));
+            let known = |unit: &Arc<Unit>| source.remembered(unit.name(), &unit.config.module);
+            let all: Vec<Option<Known>> = asked.iter().map(known).collect();
+            let _ = told.send((source, all));
+        };
+        let started = thread::Builder::new().name("remember".into()).spawn(remember);
+        let remembered = started.ok().and_then(|_| remembered.recv_timeout(REMEMBERED).ok());
+        let (source, all) = remembered.unwrap_or_else(|| {
+            tracing::error!(
+                "the cache or a module cannot be looked at now; everything is found out beside the requests"
+            );
+            (Arc::new(Source::without_cache(settings)), Vec::new())
+        });
+        for (unit, known) in units.iter().zip(all) {
+            if let Some(known) = known {
                 unit.set(settled(unit, known));
             }
         }
         Arc::new(Self {
-            settings: settings.clone(),
+            runtime: Arc::new(Runtime::new(settings, source.clone())),
             units,
             source,
             agent: OnceLock::new(),
-            engine: Mutex::default(),
-            kind: OnceLock::new(),
             changed: OnceLock::new(),
             event: Event::new(),
         })
@@ -118,10 +132,9 @@ impl Extensions {
     }
 
     /// Waits, if a command of this name may be among those of an extension of which nothing is known yet; whether there was such a one.
-    pub async fn settle(&self, command: &str) -> bool {
+    pub async fn settle(self: &Arc<Self>, command: &str) -> bool {
         // Nothing is compiled while filesystems are frozen: there is nothing to wait for.
-        let is_frozen = self.agent().is_some_and(|agent| agent.freeze.is_frozen());
-        if is_frozen || !is_command(command) || is_protected(command) {
+        if self.is_frozen() || !is_command(command) || is_protected(command) {
             return false;
         }
         let is_open = |unit: &Arc<Unit>| unit.config.add.is_none() && matches!(unit.phase(), Phase::Starting);
@@ -129,6 +142,13 @@ impl Extensions {
         let mut waited = false;
         loop {
             let changed = self.event.listen();
+            if !waited {
+                // One of those of which nothing is known may have it, and be there by now.
+                let lost = |unit: &&Arc<Unit>| unit.config.add.is_none() && unit.phase().known().is_none();
+                for unit in self.units.iter().filter(lost) {
+                    self.again(unit);
+                }
+            }
             if !self.units.iter().any(is_open) {
                 return waited;
             }
@@ -155,10 +175,12 @@ impl Extensions {
             let phase = unit.phase();
             match &phase {
                 Phase::Loaded(_, sandbox) => {
-                    let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    return Ok((engine.ok_or("has no engine")?, sandbox.clone()));
+                    return Ok((self.runtime.started().ok_or("has no engine")?, sandbox.clone()));
                 }
-                Phase::Missing(reason, _) | Phase::Refused(reason, _) => return Err(reason.clone()),
+                Phase::Missing(..) | Phase::Failed(..) if self.again(unit) => {}
+                Phase::Missing(reason, _) | Phase::Failed(reason, _) | Phase::Refused(reason, _) => {
+                    return Err(reason.clone());
+                }
                 Phase::Known(known) => {
                     if unit.begin_to_load() {
                         self.load(unit, known.clone());
@@ -170,6 +192,16 @@ impl Extensions {
                 return Err("starting".to_owned());
             }
         }
+    }
+
+    /// Begins anew with an extension that failed for a reason that may have passed, if it is time for that; whether it did.
+    fn again(self: &Arc<Self>, unit: &Arc<Unit>) -> bool {
+        match unit.begin_again() {
+            Some(Again::Discover) => self.begin(unit),
+            Some(Again::Load(known)) => self.load(unit, known),
+            None => return false,
+        }
+        true
     }
 
     /// Finds out about an extension, beside the requests.
@@ -196,7 +228,7 @@ impl Extensions {
     }
 
     async fn loaded(self: &Arc<Self>, unit: &Arc<Unit>, mut known: Arc<Known>) -> Result<Phase, Fault> {
-        let engine = self.engine().await?;
+        let engine = self.runtime.engine(|| self.agent()).await?;
         // What is in the cache may have been compiled for what turns out not to run here, or be damaged, or have been changed meanwhile:
         // each is mended by finding out anew, once.
         for last in [false, true] {
@@ -239,15 +271,15 @@ impl Extensions {
 
     /// What an extension is, from the cache or by compiling it.
     async fn discover(self: &Arc<Self>, unit: &Arc<Unit>) -> Result<Known, Fault> {
-        self.thawed().await;
-        let kind = self.kind().await?;
+        let kind = self.runtime.kind(|| self.agent()).await?;
+        thawed(|| self.agent()).await;
         self.source.known(self.agent(), unit.name(), &unit.config.module, kind, None).await
     }
 
     /// As [`Self::discover`], but what the cache holds of it did not do.
     async fn rediscover(self: &Arc<Self>, unit: &Arc<Unit>, known: &Arc<Known>) -> Result<Known, Fault> {
-        self.thawed().await;
-        let kind = self.kind().await?;
+        let kind = self.runtime.kind(|| self.agent()).await?;
+        thawed(|| self.agent()).await;
         // Of another kind it was not looked for yet.
         let distrusted = (known.kind == kind).then_some(known.digest);
         self.source.known(self.agent(), unit.name(), &unit.config.module, kind, distrusted).await
@@ -269,62 +301,9 @@ impl Extensions {
         self.event.notify(usize::MAX);
     }
 
-    /// The engine, started when the first extension is loaded.
-    async fn engine(self: &Arc<Self>) -> Result<Arc<Engine>, Fault> {
-        let kind = self.kind().await?;
-        let this = self.clone();
-        let start = move || {
-            let mut engine = this.engine.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(engine) = &*engine {
-                return Ok(engine.clone());
-            }
-            let failed =
-                |error: &dyn fmt::Display| Fault::Refused(format!("the engine did not start: {error}"));
-            let config = engine::config(kind, this.settings.stack).map_err(|error| failed(&error))?;
-            let wasmtime = wasmtime::Engine::new(&config).map_err(|error| failed(&error))?;
-            let started = Arc::new(Engine::start(wasmtime, kind).map_err(|error| failed(&error))?);
-            *engine = Some(started.clone());
-            Ok(started)
-        };
-        smol::unblock(start).await
-    }
-
-    /// What components are run as: what the operator says, or what a try comes to.
-    async fn kind(self: &Arc<Self>) -> Result<Kind, Fault> {
-        match (self.settings.runtime, self.kind.get()) {
-            (Runtime::Native, _) => return Ok(Kind::Native),
-            (Runtime::Pulley, _) => return Ok(Kind::Pulley),
-            (Runtime::Auto, Some(kind)) => return Ok(*kind),
-            (Runtime::Auto, None) => {}
-        }
-        let writer = loop {
-            self.thawed().await;
-            let agent = self.agent().ok_or_else(|| Fault::Refused("the agent ends".into()))?;
-            // What is tried is a file in the cache's folder.
-            if let Ok(writer) = agent.freeze.writer() {
-                break writer;
-            }
-        };
-        let this = self.clone();
-        let find = move || {
-            let found = *this.kind.get_or_init(|| match this.source.try_page() {
-                Ok(()) => Kind::Native,
-                Err(error) => {
-                    tracing::warn!(%error, "no machine code can be run here: components are interpreted");
-                    Kind::Pulley
-                }
-            });
-            drop(writer);
-            found
-        };
-        Ok(smol::unblock(find).await)
-    }
-
-    /// Waits until nothing is frozen: then the cache may be written to.
-    async fn thawed(&self) {
-        while self.agent().is_some_and(|agent| agent.freeze.is_frozen()) {
-            Timer::after(FROZEN).await;
-        }
+    /// Whether filesystems are frozen.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.agent().is_some_and(|agent| agent.freeze.is_frozen())
     }
 
     fn agent(&self) -> Option<Arc<Agent>> {
@@ -355,6 +334,7 @@ fn settled(unit: &Unit, known: Known) -> Phase {
 fn phase_of(fault: Fault, known: Option<Arc<Known>>) -> Phase {
     match fault {
         Fault::Missing(reason) => Phase::Missing(reason, known),
+        Fault::Failed(reason) => Phase::Failed(reason, known),
         Fault::Refused(reason) => Phase::Refused(reason, known),
     }
 }

@@ -3,8 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use smol::Timer;
+use smol::future::or;
+use smol::lock::Semaphore;
 use waga_builtins::Agent;
 
 use super::artifact;
@@ -16,6 +21,11 @@ use super::engine::{ARTIFACTS, Kind};
 use super::module::{Module, ModuleError};
 use crate::config::{Extensions, Runtime};
 
+/// Modules that are read at once: a hundred declared ones do not come to a hundred threads.
+const READ_AT_ONCE: usize = 4;
+/// How long one may take before the next is begun all the same.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// Why nothing is known.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -23,6 +33,8 @@ pub(super) enum Fault {
     Missing(String),
     /// What is there must not, or cannot, be used.
     Refused(String),
+    /// The system is at fault, for now.
+    Failed(String),
 }
 
 /// What is known of a module.
@@ -50,13 +62,25 @@ pub(super) struct Source {
     /// `None` if nothing can be trusted that is there.
     cache: Option<Cache>,
     compiler: Compiler,
+    readers: Semaphore,
 }
 
 impl Source {
+    /// With the cache that the settings name, if that can be trusted.
     pub(super) fn new(settings: &Extensions) -> Self {
         let cache = Cache::open(&settings.cache);
         let cache = cache.inspect_err(|error| tracing::error!("the cache is not used: {error}")).ok();
-        Self { settings: settings.clone(), cache, compiler: Compiler::installed() }
+        Self { cache, ..Self::without_cache(settings) }
+    }
+
+    /// Nothing is kept.
+    pub(super) fn without_cache(settings: &Extensions) -> Self {
+        Self {
+            settings: settings.clone(),
+            cache: None,
+            compiler: Compiler::installed(),
+            readers: Semaphore::new(READ_AT_ONCE),
+        }
     }
 
     /// What is known of the module at `path` of the extension `name`, if it is still that of last time. It is not read.
@@ -83,6 +107,7 @@ impl Source {
         kind: Kind,
         distrusted: Option<Digest>,
     ) -> Result<Known, Fault> {
+        let reader = self.readers.acquire().await;
         let (this, name, opened) = (self.clone(), name.clone(), path.to_owned());
         let looked = smol::unblock(move || {
             let module = Module::open(&opened, this.settings.module_size)?;
@@ -91,7 +116,18 @@ impl Source {
             let found = cache.and_then(|cache| cached(cache, digest, kind));
             Ok::<_, ModuleError>((Arc::new(module), digest, found))
         });
-        let (module, digest, found) = looked.await?;
+        let mut looked = pin!(looked);
+        // A filesystem that does not answer keeps a thread, and nobody else's turn.
+        let slow = async {
+            Timer::after(SLOW).await;
+            None
+        };
+        let in_time = or(async { Some(looked.as_mut().await) }, slow).await;
+        drop(reader);
+        let (module, digest, found) = match in_time {
+            Some(looked) => looked,
+            None => looked.await,
+        }?;
         if let Some(known) = found {
             self.write(agent, move |cache| cache.note(&name, &module, digest)).await;
             return Ok(known);
@@ -111,7 +147,7 @@ impl Source {
         let compiled = match entry.await.flatten() {
             Some(entry) => Compiled::Cached(entry),
             None => Compiled::InMemory(compiled.artifact.file.try_clone().map_err(|error| {
-                Fault::Refused(format!("what was compiled of it cannot be opened: {error}"))
+                Fault::Failed(format!("what was compiled of it cannot be opened: {error}"))
             })?),
         };
         Ok(Known { digest, description, kind, compiled })
@@ -180,7 +216,8 @@ impl From<ModuleError> for Fault {
     fn from(error: ModuleError) -> Self {
         match error {
             ModuleError::Missing(_) => Self::Missing(error.to_string()),
-            _ => Self::Refused(error.to_string()),
+            ModuleError::Refused(reason) => Self::Refused(reason),
+            ModuleError::Changed(_) | ModuleError::Read(..) => Self::Failed(error.to_string()),
         }
     }
 }
@@ -189,9 +226,8 @@ impl From<CompileError> for Fault {
     fn from(error: CompileError) -> Self {
         match error {
             CompileError::Missing(reason) => Self::Missing(reason),
-            CompileError::Refused(reason) | CompileError::Limit(reason) | CompileError::Failed(reason) => {
-                Self::Refused(reason)
-            }
+            CompileError::Refused(reason) | CompileError::Limit(reason) => Self::Refused(reason),
+            CompileError::Failed(reason) => Self::Failed(reason),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One extension as it is now: what is known of it, whether it can be called, and if not, why.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::lock::Semaphore;
 use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
@@ -13,6 +13,11 @@ use super::sandbox::Sandbox;
 use super::source::Known;
 use crate::config::{CallLimits, Extension};
 
+/// How soon something is tried again that failed for a reason that may pass; each time in a row twice as long.
+const FIRST: Duration = Duration::from_secs(10);
+/// How long at most.
+const LONGEST: Duration = Duration::from_secs(600);
+
 /// One extension.
 #[derive(Debug)]
 pub(super) struct Unit {
@@ -21,6 +26,7 @@ pub(super) struct Unit {
     pub(super) permits: Arc<Semaphore>,
     pub(super) health: Arc<Health>,
     phase: Mutex<Phase>,
+    retry: Mutex<Retry>,
     /// What it provides, by name, once that is settled with the others.
     pub(super) provided: Mutex<Vec<ExtensionCommand>>,
 }
@@ -38,15 +44,26 @@ pub(super) enum Phase {
     Loaded(Arc<Known>, Arc<Sandbox>),
     /// Its file is not there, or something it needs is not.
     Missing(String, Option<Arc<Known>>),
+    /// The system is at fault, for now.
+    Failed(String, Option<Arc<Known>>),
     /// It is not let run, whatever may be known of it.
     Refused(String, Option<Arc<Known>>),
+}
+
+/// Where an extension that failed begins anew.
+#[derive(Debug)]
+pub(super) enum Again {
+    /// Nothing was known of it.
+    Discover,
+    /// This is known of it.
+    Load(Arc<Known>),
 }
 
 impl Phase {
     pub(super) fn known(&self) -> Option<&Arc<Known>> {
         match self {
             Self::Known(known) | Self::Loading(known) | Self::Loaded(known, _) => Some(known),
-            Self::Refused(_, known) | Self::Missing(_, known) => known.as_ref(),
+            Self::Refused(_, known) | Self::Missing(_, known) | Self::Failed(_, known) => known.as_ref(),
             Self::Starting => None,
         }
     }
@@ -55,10 +72,17 @@ impl Phase {
     pub(super) fn reason(&self) -> Option<&str> {
         match self {
             Self::Starting => Some("starting"),
-            Self::Missing(reason, _) | Self::Refused(reason, _) => Some(reason),
+            Self::Missing(reason, _) | Self::Failed(reason, _) | Self::Refused(reason, _) => Some(reason),
             Self::Known(_) | Self::Loading(_) | Self::Loaded(..) => None,
         }
     }
+}
+
+/// When something that may have passed is tried again, if it is asked for.
+#[derive(Debug, Default)]
+struct Retry {
+    pause: Duration,
+    at: Option<Instant>,
 }
 
 impl Unit {
@@ -74,6 +98,7 @@ impl Unit {
             config,
             health: Arc::default(),
             phase: Mutex::new(Phase::Starting),
+            retry: Mutex::default(),
             provided: Mutex::default(),
         }
     }
@@ -89,6 +114,17 @@ impl Unit {
     /// Puts it into another phase; tells whether that changes what it provides.
     pub(super) fn set(&self, phase: Phase) -> bool {
         let mut current = self.phase_mut();
+        let mut retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner);
+        match phase {
+            Phase::Missing(..) | Phase::Failed(..) => {
+                retry.pause = (retry.pause * 2).clamp(FIRST, LONGEST);
+                retry.at = Some(Instant::now() + retry.pause);
+            }
+            // Known is not yet able to be called.
+            Phase::Loaded(..) => *retry = Retry::default(),
+            Phase::Starting | Phase::Known(_) | Phase::Loading(_) | Phase::Refused(..) => {}
+        }
+        drop(retry);
         let provides = |phase: &Phase| (phase.reason().map(str::to_owned), phase.known().map(Arc::as_ptr));
         let changes = provides(&current) != provides(&phase);
         *current = phase;
@@ -101,6 +137,23 @@ impl Unit {
         let Phase::Known(known) = &*phase else { return false };
         *phase = Phase::Loading(known.clone());
         true
+    }
+
+    /// What failed for a reason that may have passed begins anew, if it is time for that: with what is known of it, or from its file. The
+    /// one that brings that about is told so.
+    pub(super) fn begin_again(&self) -> Option<Again> {
+        let mut phase = self.phase_mut();
+        let (Phase::Missing(_, known) | Phase::Failed(_, known)) = &*phase else { return None };
+        let at = self.retry.lock().unwrap_or_else(PoisonError::into_inner).at;
+        if at.is_none_or(|at| Instant::now() < at) {
+            return None;
+        }
+        let (again, next) = match known.clone() {
+            Some(known) => (Again::Load(known.clone()), Phase::Loading(known)),
+            None => (Again::Discover, Phase::Starting),
+        };
+        *phase = next;
+        Some(again)
     }
 
     fn phase_mut(&self) -> MutexGuard<'_, Phase> {
@@ -164,6 +217,7 @@ impl Unit {
                 Phase::Starting | Phase::Loading(_) => ExtensionState::Starting,
                 Phase::Known(_) | Phase::Loaded(..) => ExtensionState::Ready,
                 Phase::Missing(..) => ExtensionState::Missing,
+                Phase::Failed(..) => ExtensionState::Failed,
                 Phase::Refused(..) => ExtensionState::Refused,
             },
             reason: phase.reason().filter(|_| !matches!(phase, Phase::Starting)).map(str::to_owned),

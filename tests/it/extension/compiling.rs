@@ -131,8 +131,30 @@ fn compilers_that_misbehave_are_told_and_gone() {
             "the compiler's description cannot be read: missing field `format` at line 1 column 2",
         ),
     ] {
-        comes_to(Some(script), "refused", |_| expected.split('|').map(str::to_owned).collect());
+        let is_final = expected == hangs || script.ends_with("exit 2");
+        let state = if is_final { "refused" } else { "failed" };
+        comes_to(Some(script), state, |_| expected.split('|').map(str::to_owned).collect());
     }
+}
+
+/// A compiler that the system ended is no verdict on the module: a call begins anew, though not each of them.
+#[test]
+fn what_may_pass_is_tried_again_by_a_call() {
+    let Some(compiler) = super::compiler() else { return };
+    let script =
+        format!("if mkdir $0.ran; then kill -9 $$; fi 2>/dev/null; exec {} \"$@\"", compiler.display());
+    let Some(agent) = with_compiler(Some(&script), "") else { return };
+    let told = settled(&agent, "x");
+    assert_eq!(told["state"], "failed", "{told}");
+    let mut client = agent.client();
+    let reason = disabled(&mut client, "guest-test-x");
+    assert_eq!(reason, "extension x: signal 9 ended the compiler");
+    agent.until("a call begins anew", |agent| {
+        std::thread::sleep(Duration::from_millis(100));
+        agent.client().run("guest-test-x", json!({})).is_ok()
+    });
+    assert_eq!(super::told(&mut client, "x")["state"], "ready");
+    over(agent);
 }
 
 /// What anybody could have written is not run.

@@ -27,7 +27,7 @@ const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
 const MESSAGE: RangeInclusive<u64> = 1 << 10..=64 << 20;
 const LOG: RangeInclusive<u64> = 0..=64 << 20;
 const HOST_CALLS: RangeInclusive<u64> = 0..=1_000_000_000;
-const CONCURRENCY: RangeInclusive<u64> = 1..=64;
+const CONCURRENCY: RangeInclusive<u64> = 1..=8;
 
 impl Source<'_> {
     pub(super) fn extensions(

@@ -298,3 +298,30 @@ fn what_was_left_behind_goes_when_it_is_old() {
     place.store(b"x");
     assert!(!old.exists() && new.exists());
 }
+
+#[test]
+fn what_is_of_no_module_any_more_goes_after_a_while() {
+    let place = Place::new();
+    let age = |name: &str| {
+        let long_ago = SystemTime::now() - UNUSED * 2;
+        File::options().write(true).open(place.file(name)).unwrap().set_modified(long_ago).unwrap();
+    };
+    let source = place.dir.path().join("x.wasm");
+    fs::write(&source, "abc").unwrap();
+    let used = Module::open(&source, 1 << 20).unwrap();
+    let digest = used.digest().unwrap();
+    place.cache.try_store(digest, Kind::Native, ENGINE, &compiled(b"x")).unwrap();
+    place.cache.note("x", &used, digest);
+    let other: Digest = "00".repeat(32).parse().unwrap();
+    place.cache.try_store(other, Kind::Native, ENGINE, &compiled(b"x")).unwrap();
+    fs::write(place.file("notes.txt"), "an operator's").unwrap();
+    place.names().iter().for_each(|name| age(name));
+    let recent: Digest = "11".repeat(32).parse().unwrap();
+    place.cache.try_store(recent, Kind::Native, ENGINE, &compiled(b"x")).unwrap();
+    let mut left = vec!["notes.txt".to_owned(), "x.module.json".to_owned()];
+    for digest in [digest, recent] {
+        left.extend(["cwasm", "json"].map(|end| format!("{digest}-native.{end}")));
+    }
+    left.sort();
+    assert_eq!(place.names(), left);
+}
