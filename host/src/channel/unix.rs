@@ -178,7 +178,7 @@ pub(super) fn takes_files(socket: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
 
@@ -246,12 +246,10 @@ mod tests {
     fn a_socket_that_is_let_go_in_a_moment_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sock");
-        let last = listen_at(&path, Access::default()).unwrap();
+        let last = UnixListener::bind(&path).unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(20));
-                drop(last);
-            });
+            // Until someone asks.
+            scope.spawn(move || poll(&mut [PollFd::new(&last, PollFlags::IN)], None).unwrap());
             listen_at(&path, Access::default()).unwrap();
         });
     }
