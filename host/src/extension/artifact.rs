@@ -1,4 +1,4 @@
-//! Mapping what was compiled. One of two places with `unsafe`: what is mapped is run.
+//! Mapping what was compiled. The first of three places with `unsafe`: what is mapped is run.
 
 #![allow(
     unsafe_code,

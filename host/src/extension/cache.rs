@@ -272,7 +272,9 @@ impl Cache {
                 Err(Unusable::Open(Errno::NOENT)) => return Ok(None),
                 other => other.map_err(|error| error.to_string())?,
             };
-            let mut text = Vec::new();
+            let size = file.metadata().map_err(|error| error.to_string())?.len().min(most);
+            // Else it would be read by bits that double.
+            let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
             file.take(most + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
             match text.len() as u64 > most {
                 true => Err(format!("is larger than {most} bytes")),

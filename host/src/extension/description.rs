@@ -2,6 +2,7 @@
 //! compiled, kept beside the artifact, and all that the daemon reads before the first call.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::shape::Shape;
 
@@ -32,7 +33,31 @@ pub struct Command {
     pub kind: Kind,
     /// Its schema with the docs of its WIT, as JSON: `{"docs", "arguments", "result"}`. Absent where no WIT says anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schema: Option<serde_json::Value>,
+    pub schema: Option<Schema>,
+}
+
+/// JSON that is kept as text: at the start nobody looks into it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Schema(Box<RawValue>);
+
+impl Schema {
+    /// The text.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl From<&serde_json::Value> for Schema {
+    fn from(value: &serde_json::Value) -> Self {
+        Self(to_raw_value(value).expect("a value is JSON"))
+    }
 }
 
 /// How a command is called.

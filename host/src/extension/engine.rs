@@ -16,6 +16,7 @@ use smol::{Executor, Task};
 use wasmtime::{Config, Engine as Wasmtime};
 
 use super::clock::{Clock, Until};
+use super::stacks::Stacks;
 
 /// The format of artifacts: whatever is compiled by another engine, or by one that was set up otherwise, is compiled anew.
 pub const ARTIFACTS: &str = "wasmtime-48.0.8-2";
@@ -59,6 +60,7 @@ pub fn config(kind: Kind, stack: usize) -> wasmtime::Result<Config> {
     // No address space is held for what a memory might become: it is moved when it grows.
     config.memory_reservation(0).memory_reservation_for_growth(1 << 20).memory_guard_size(64 << 10);
     config.max_wasm_stack(stack).async_stack_size(stack + HOST_STACK);
+    config.with_host_stack(Arc::<Stacks>::default());
     config.wasm_memory64(false).wasm_relaxed_simd(false);
     config.wasm_backtrace_max_frames(NonZeroUsize::new(8)).generate_address_map(false);
     if kind == Kind::Pulley {

@@ -27,6 +27,7 @@ pub mod sandbox;
 mod set;
 pub mod shape;
 mod source;
+mod stacks;
 mod unit;
 pub mod values;
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock, PoisonError, Weak, mpsc};
 use std::thread;
@@ -25,8 +26,9 @@ use super::{artifact, grants};
 use crate::config;
 use crate::config::command_name::{is_command, is_protected};
 
-/// How long the start waits for what the cache remembers.
-const REMEMBERED: Duration = Duration::from_secs(1);
+/// How long the start waits for the filesystems of the cache and of the modules, and the stack of the thread that asks them, in bytes.
+const ANSWERED: Duration = Duration::from_secs(1);
+const STACK: usize = 64 << 10;
 
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,27 +57,30 @@ impl Extensions {
     pub fn open(settings: &config::Extensions) -> Arc<Self> {
         let units: Vec<_> =
             settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone()))).collect();
-        let (told, remembered) = mpsc::channel();
-        let (asked, settings_too) = (units.clone(), settings.clone());
-        let remember = move || {
-            let source = Arc::new(Source::new(&settings_too));
-            let known = |unit: &Arc<Unit>| source.remembered(unit.name(), &unit.config.module);
-            let all: Vec<Option<Known>> = asked.iter().map(known).collect();
-            let _ = told.send((source, all));
-        };
-        let started = thread::Builder::new().name("remember".into()).spawn(remember);
-        let remembered = started.ok().and_then(|_| remembered.recv_timeout(REMEMBERED).ok());
-        let (source, all) = remembered.unwrap_or_else(|| {
-            tracing::error!(
-                "the cache or a module cannot be looked at now; everything is found out beside the requests"
-            );
-            (Arc::new(Source::without_cache(settings)), Vec::new())
-        });
-        for (unit, known) in units.iter().zip(all) {
-            if let Some(known) = known {
-                unit.set(settled(unit, known));
+        let (told, answered) = mpsc::channel();
+        let places: Vec<_> = settings.list.iter().map(|extension| extension.module.clone()).collect();
+        let places = [vec![settings.cache.clone()], places].concat();
+        let ask = move || {
+            for place in places {
+                let _ = fs::metadata(place);
             }
-        }
+            let _ = told.send(());
+        };
+        let asked = thread::Builder::new().name("ask".into()).stack_size(STACK).spawn(ask);
+        let source = if asked.is_err() || answered.recv_timeout(ANSWERED).is_ok() {
+            let source = Source::new(settings);
+            for unit in &units {
+                if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
+                    unit.set(settled(unit, known));
+                }
+            }
+            source
+        } else {
+            let doubt = "the cache or a module does not answer; everything is found out beside the requests";
+            tracing::error!("{doubt}");
+            Source::without_cache(settings)
+        };
+        let source = Arc::new(source);
         Arc::new(Self {
             runtime: Arc::new(Runtime::new(settings, source.clone())),
             units,

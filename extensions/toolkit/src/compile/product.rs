@@ -52,7 +52,7 @@ fn schemas(description: &mut Description, module: &[u8]) {
     let Ok(world) = world::read(module) else { return };
     for command in &mut description.commands {
         let mut told = world.interfaces.iter().flat_map(|interface| &interface.commands);
-        command.schema = told.find(|it| it.name == command.name).and_then(|it| it.schema.clone());
+        command.schema = told.find(|it| it.name == command.name).and_then(|it| it.schema.as_ref().map(Into::into));
     }
 }
 
