@@ -29,6 +29,8 @@ pub trait Command: 'static {
     const AUDITED: &'static [&'static str] = &[];
     /// Whether the result is written down too: that of a command which makes what others only name (a handle, a pid).
     const RESULT_AUDITED: bool = false;
+    /// Whether an operator may let extensions call it: it tells something, and changes nothing.
+    const GRANTABLE: bool = false;
     /// The arguments: a struct whose fields stand in the order of the schema, optional ones as `Option`.
     type Args: Send + DeserializeOwned;
     /// What it returns.
@@ -117,6 +119,8 @@ pub struct Builtin {
     pub audited: &'static [&'static str],
     /// See [`Command::RESULT_AUDITED`].
     pub result_audited: bool,
+    /// See [`Command::GRANTABLE`].
+    pub grantable: bool,
     /// The names of all its arguments, in the schema's order.
     pub arguments: fn() -> &'static [&'static str],
     call: for<'a> fn(&'a Context, Arguments) -> BoxFuture<'a, Result<Reply>>,
@@ -132,6 +136,7 @@ impl Builtin {
             delimited: C::DELIMITED,
             audited: C::AUDITED,
             result_audited: C::RESULT_AUDITED,
+            grantable: C::GRANTABLE,
             arguments: qapi::arguments::names::<C::Args>,
             call: |cx, arguments| {
                 Box::pin(async move {

@@ -26,6 +26,14 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// How many extensions the chain has.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Channel(_) => 0,
+            Self::Extension(_, asked_by) => 1 + asked_by.depth(),
+        }
+    }
+
     /// The channel that the first request of the chain came over.
     pub fn channel(&self) -> &Arc<str> {
         match self {
@@ -176,6 +184,14 @@ impl Agent {
         if !self.freeze.is_frozen() {
             self.files.close();
         }
+    }
+
+    /// Runs something beside the requests; dropped, it ends. `None` when the agent ends.
+    pub fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<smol::Task<T>> {
+        Some(self.executor.upgrade()?.spawn(work))
     }
 
     /// Runs a task beside the requests until it or the agent ends.

@@ -36,6 +36,7 @@ struct LogicalProcessor {
 
 impl Command for GuestGetVcpus {
     const NAME: &'static str = "guest-get-vcpus";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<LogicalProcessor>;
 
@@ -169,6 +170,7 @@ struct CpuStats {
 
 impl Command for GuestGetCpustats {
     const NAME: &'static str = "guest-get-cpustats";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<CpuStats>;
 
@@ -230,6 +232,7 @@ struct Load {
 
 impl Command for GuestGetLoad {
     const NAME: &'static str = "guest-get-load";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Load;
 

@@ -110,11 +110,15 @@ pub struct ExtensionCommand {
 }
 
 /// How an extension provides a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExtensionMode {
     /// Nobody else has it.
     Add,
+    /// It takes the place of another's.
+    Override,
+    /// It runs around another's.
+    Wrap,
 }
 
 /// What bounds a call.

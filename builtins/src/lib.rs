@@ -93,6 +93,15 @@ mod tests {
     }
 
     #[test]
+    fn what_extensions_may_be_let_call_are_the_questions_to_the_guest() {
+        for builtin in all() {
+            let asks = builtin.name.starts_with("guest-") && builtin.name.contains("-get-");
+            assert_eq!(builtin.grantable, asks, "{}", builtin.name);
+        }
+        assert_eq!(all().filter(|builtin| builtin.grantable).count(), 16);
+    }
+
+    #[test]
     fn what_the_audit_log_writes_down_are_arguments_and_no_secrets() {
         for builtin in all() {
             let arguments = (builtin.arguments)();

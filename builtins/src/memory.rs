@@ -35,6 +35,7 @@ struct MemoryBlock {
 
 impl Command for GuestGetMemoryBlocks {
     const NAME: &'static str = "guest-get-memory-blocks";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<MemoryBlock>;
 
@@ -169,6 +170,7 @@ struct MemoryBlockInfo {
 
 impl Command for GuestGetMemoryBlockInfo {
     const NAME: &'static str = "guest-get-memory-block-info";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = MemoryBlockInfo;
 

@@ -126,7 +126,7 @@ impl<'a> Report<'a> {
 
 fn lines<'a>(policy: &'a Policy, registry: &Registry, channel: &str) -> Vec<Line<'a>> {
     let caller = Caller::Channel(channel.into());
-    let line = |slot: &crate::registry::Slot| {
+    let line = |slot: &std::sync::Arc<crate::registry::Slot>| {
         let verdict = policy.verdict(slot, &caller, false);
         let (decided_by, why) = match verdict.reason {
             Reason::Default => {

@@ -125,7 +125,8 @@ fn serve(
         use std::sync::{Mutex, PoisonError};
         let (renewed, name, served) = (Arc::downgrade(&dispatcher), config.name, served.clone());
         let warned = Mutex::new(dispatcher.registry().is_settling().then_some(warned));
-        extensions.start(agent, move || {
+        let commands: std::sync::Weak<dyn crate::extension::Commands> = renewed.clone();
+        extensions.start(agent, commands, move || {
             let Some(dispatcher) = renewed.upgrade() else { return };
             dispatcher.renew(name);
             let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,13 +8,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use smol::Executor;
 use smol::future::FutureExt;
+#[cfg(feature = "extensions")]
+use waga_builtins::BoxFuture;
+use waga_builtins::qapi::Arguments;
 use waga_builtins::{
-    Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, ExtensionInfo, Settings,
+    Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, ExtensionInfo, Reply, Result, Settings,
 };
 
 use crate::audit::{Audit, By, Line, Outcome};
 use crate::policy::{Policy, Reason};
-use crate::registry::Registry;
+use crate::registry::{Flags, Registry};
 use crate::wire::{Request, Response};
 
 /// Serves requests of every channel; shared by all of them.
@@ -53,7 +56,7 @@ impl Catalogue for Listing {
     /// In reverse order of registration, as qemu-ga lists them.
     fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo> {
         let current = self.0.get();
-        let info = |slot: &crate::registry::Slot| CommandInfo {
+        let info = |slot: &Arc<crate::registry::Slot>| CommandInfo {
             enabled: current.policy.verdict(slot, caller, frozen).is_allowed()
                 && slot.unavailable().is_none(),
             name: slot.name.clone(),
@@ -134,19 +137,33 @@ impl Dispatcher {
 
     /// Runs a request; `None` if it succeeded and its success is not answered.
     pub async fn serve(&self, caller: &Caller, request: Request) -> Option<Response> {
-        let mut line = Line::begin(self.audit.as_ref(), caller);
         let Request { id, command, arguments } = request;
+        let (result, flags) = self.perform(caller, &command, arguments).await;
+        match flags {
+            Some(flags) if result.is_ok() && !flags.replies => None,
+            flags => Some(Response::new(id, flags.is_some_and(|flags| flags.delimited), result)),
+        }
+    }
+
+    /// Runs a command for a client or for an extension; the flags of what ran, or failed.
+    async fn perform(
+        &self,
+        caller: &Caller,
+        command: &str,
+        arguments: Arguments,
+    ) -> (Result<Reply>, Option<Flags>) {
+        let mut line = Line::begin(self.audit.as_ref(), caller);
         let mut current = self.current.get();
-        if current.registry.find(&command).is_none() && current.registry.settle(&command).await {
+        if current.registry.find(command).is_none() && current.registry.settle(command).await {
             current = self.current.get();
         }
-        let slot = current.registry.find(&command);
-        let arguments = line.describe(&command, slot, arguments).await;
+        let slot = current.registry.find(command);
+        let arguments = line.describe(command, slot.map(|slot| &**slot), arguments).await;
         // An unknown command is told before a disabled one, as qemu-ga does.
         let Some(slot) = slot else {
             line.end(Outcome::Unknown);
             let desc = format!("The command {command} has not been found");
-            return Some(Response::error(id, Error::not_found(desc)));
+            return (Err(Error::not_found(desc)), None);
         };
         let frozen = self.agent.freeze.is_frozen();
         let verdict = current.policy.verdict(slot, caller, frozen);
@@ -155,12 +172,13 @@ impl Dispatcher {
             line.end(Outcome::Refused(by, ErrorClass::CommandNotFound));
             tracing::info!(command, channel = &**caller.channel(), "refused");
             let desc = format!("Command {command} has been disabled: the command is not allowed");
-            return Some(Response::error(id, Error::not_found(desc)));
+            return (Err(Error::not_found(desc)), None);
         }
         tracing::debug!(command, channel = &**caller.channel(), "called");
         let cx =
             Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
-        let ended = AssertUnwindSafe(slot.call(&cx, arguments)).catch_unwind().await;
+        let from = slot.called_by(caller);
+        let ended = AssertUnwindSafe(from.call(&cx, arguments)).catch_unwind().await;
         if let Ok(Ok(reply)) = &ended
             && slot.result_audited()
         {
@@ -180,10 +198,8 @@ impl Dispatcher {
         if let Err(error) = &result {
             // Not the text: it may quote an argument.
             tracing::debug!(command, class = error.class.as_str(), "failed");
-        } else if !slot.flags.replies {
-            return None;
         }
-        Some(Response::new(id, slot.flags.delimited, result))
+        (result, Some(slot.flags))
     }
 
     /// Takes down that a message came which was no request.
@@ -195,6 +211,19 @@ impl Dispatcher {
     pub fn overloaded(&self, caller: &Caller) {
         let outcome = Outcome::Refused(By::Memory, ErrorClass::GenericError);
         Line::begin(self.audit.as_ref(), caller).end(outcome);
+    }
+}
+
+/// What extensions call goes the way of what clients call.
+#[cfg(feature = "extensions")]
+impl crate::extension::Commands for Dispatcher {
+    fn call(
+        self: Arc<Self>,
+        caller: Caller,
+        command: String,
+        arguments: Arguments,
+    ) -> BoxFuture<'static, Result<Reply>> {
+        Box::pin(async move { self.perform(&caller, &command, arguments).await.0 })
     }
 }
 

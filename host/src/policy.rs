@@ -181,7 +181,13 @@ impl Policy {
             _ => None,
         };
         let name = &*slot.name;
-        let against = self.all.against(name).or_else(|| own.and_then(|rules| rules.against(name)));
+        let against = match caller {
+            Caller::Channel(_) => {
+                self.all.against(name).or_else(|| own.and_then(|rules| rules.against(name)))
+            }
+            // What it may call is granted to it by name. But what is blocked is blocked.
+            Caller::Extension(..) => self.all.block.get(name).map(Reason::Blocked),
+        };
         let against = against.filter(|_| !frozen || slot.flags.while_frozen != WhileFrozen::Always);
         let reason = against.unwrap_or_else(|| {
             if frozen && slot.flags.while_frozen == WhileFrozen::Off {

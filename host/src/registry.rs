@@ -1,152 +1,21 @@
 //! Name → the chain of who provides it, outermost first. Built whole, never edited in place.
 
-use std::borrow::Cow;
+mod slot;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::cli::Name;
 use crate::config::Config;
 #[cfg(feature = "extensions")]
-use crate::extension::{Extensions, Handle};
-use waga_builtins::qapi::Arguments;
-use waga_builtins::{BoxFuture, Builtin, Context, ExtensionInfo, FAMILIES, Reply, Result, WhileFrozen};
-
-/// Who can serve a command. Closed on purpose: what comes from outside comes as an extension.
-#[derive(Debug, Clone)]
-pub enum Provider {
-    /// One of the agent's own commands.
-    Builtin(&'static Builtin),
-    /// One of an extension.
-    #[cfg(feature = "extensions")]
-    Extension(Handle),
-}
-
-impl Provider {
-    fn call<'a>(&'a self, cx: &'a Context, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
-        match self {
-            Self::Builtin(builtin) => builtin.call(cx, arguments),
-            #[cfg(feature = "extensions")]
-            Self::Extension(handle) => Box::pin(handle.call(arguments)),
-        }
-    }
-
-    /// Why it cannot be called now, whatever policy says.
-    fn unavailable(&self) -> Option<String> {
-        match self {
-            Self::Builtin(_) => None,
-            #[cfg(feature = "extensions")]
-            Self::Extension(handle) => handle.unavailable(),
-        }
-    }
-}
-
-/// What policy and wire need to know of a command; whoever overrides a builtin inherits them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flags {
-    /// Whether it may run while filesystems are frozen.
-    pub while_frozen: WhileFrozen,
-    /// Whether its success is answered.
-    pub replies: bool,
-    /// Whether its reply is preceded by the byte 0xFF.
-    pub delimited: bool,
-}
-
-/// One command.
-#[derive(Debug)]
-pub struct Slot {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Its flags.
-    pub flags: Flags,
-    /// Wraps, override, builtin; never empty.
-    chain: Vec<Provider>,
-}
-
-impl Slot {
-    /// Runs the outermost provider.
-    pub fn call<'a>(&'a self, cx: &'a Context, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
-        self.chain[0].call(cx, arguments)
-    }
-
-    /// The names of its arguments, by the schema.
-    pub fn arguments(&self) -> ArgumentNames {
-        match self.chain.last() {
-            Some(Provider::Builtin(builtin)) => ArgumentNames::Fixed((builtin.arguments)()),
-            #[cfg(feature = "extensions")]
-            Some(Provider::Extension(handle)) => ArgumentNames::Reflected(handle.arguments().clone()),
-            None => ArgumentNames::default(),
-        }
-    }
-
-    /// Why it cannot be called now, whatever policy says.
-    pub fn unavailable(&self) -> Option<String> {
-        self.chain[0].unavailable()
-    }
-
-    /// The extension that the outermost provider is of.
-    pub fn extension(&self) -> Option<&Arc<str>> {
-        match &self.chain[0] {
-            Provider::Builtin(_) => None,
-            #[cfg(feature = "extensions")]
-            Provider::Extension(handle) => Some(handle.extension()),
-        }
-    }
-
-    /// Whether its result may be written down too; one of an extension never is.
-    pub(crate) fn result_audited(&self) -> bool {
-        match &self.chain[0] {
-            Provider::Builtin(builtin) => builtin.result_audited,
-            #[cfg(feature = "extensions")]
-            Provider::Extension(_) => false,
-        }
-    }
-
-    /// The arguments whose values may be written down.
-    pub fn audited(&self) -> &'static [&'static str] {
-        self.builtin().map(|builtin| builtin.audited).unwrap_or_default()
-    }
-
-    /// The agent's own command of this name, whoever stands before it.
-    fn builtin(&self) -> Option<&'static Builtin> {
-        match self.chain.last()? {
-            Provider::Builtin(builtin) => Some(builtin),
-            #[cfg(feature = "extensions")]
-            Provider::Extension(_) => None,
-        }
-    }
-}
-
-/// The names of a command's arguments.
-#[derive(Debug, Clone)]
-pub enum ArgumentNames {
-    /// Those of one of the agent's own.
-    Fixed(&'static [&'static str]),
-    /// Those of a component's function.
-    Reflected(Arc<[Arc<str>]>),
-}
-
-impl Default for ArgumentNames {
-    fn default() -> Self {
-        Self::Fixed(&[])
-    }
-}
-
-impl ArgumentNames {
-    /// This name, if it is one of them.
-    pub fn find(&self, name: &str) -> Option<Cow<'static, str>> {
-        match self {
-            Self::Fixed(names) => names.iter().find(|known| **known == name).map(|&known| known.into()),
-            Self::Reflected(names) => {
-                names.iter().find(|known| ***known == *name).map(|known| known.to_string().into())
-            }
-        }
-    }
-}
+use crate::extension::Extensions;
+pub use slot::{ArgumentNames, Below, Flags, Provider, Slot};
+use waga_builtins::{Builtin, ExtensionInfo, FAMILIES};
 
 /// Every command there is.
 #[derive(Debug)]
 pub struct Registry {
-    slots: Vec<Slot>,
+    slots: Vec<Arc<Slot>>,
     places: HashMap<Arc<str>, usize>,
     #[cfg(feature = "extensions")]
     extensions: Option<Arc<Extensions>>,
@@ -164,21 +33,33 @@ impl Registry {
         Self::of(builtins.filter(|builtin| name == Name::Waga || !builtin.name.starts_with("waga-")))
     }
 
-    /// With what extensions add to them.
+    /// With what extensions provide.
     #[cfg(feature = "extensions")]
     #[must_use]
     pub fn extended(mut self, extensions: &Arc<Extensions>) -> Self {
-        let provided = extensions.provided(|name| self.places.contains_key(name));
-        for handle in provided {
+        use waga_builtins::{ExtensionMode, WhileFrozen};
+        let mut chains: HashMap<Arc<str>, Vec<Provider>> = HashMap::new();
+        for handle in extensions.provided(|name| self.places.contains_key(name)) {
             let name = handle.name().clone();
-            if let Some(&place) = self.places.get(&name) {
-                self.slots[place].chain.insert(0, Provider::Extension(handle));
-                continue;
+            let place = self.places.get(&name).copied();
+            if place.is_none() {
+                self.places.insert(name.clone(), self.slots.len());
+                // What it does nobody knows: it waits for the thaw, unless the operator says otherwise.
+                let while_frozen =
+                    if handle.runs_while_frozen() { WhileFrozen::On } else { WhileFrozen::Off };
+                let flags = Flags { while_frozen, replies: true, delimited: false };
+                self.slots.push(Arc::new(Slot { name: name.clone(), flags, chain: Vec::new() }));
             }
-            self.places.insert(name.clone(), self.slots.len());
-            // What it does nobody knows: it waits for the thaw.
-            let flags = Flags { while_frozen: WhileFrozen::Off, replies: true, delimited: false };
-            self.slots.push(Slot { name, flags, chain: vec![Provider::Extension(handle)] });
+            let chain = chains.entry(name).or_default();
+            // They come as they are laid over one another, but wraps in the order of the file, the first outermost.
+            let wraps = chain.iter().take_while(|it| it.mode() == Some(ExtensionMode::Wrap)).count();
+            let at = if handle.mode() == ExtensionMode::Wrap { wraps } else { 0 };
+            chain.insert(at, Provider::Extension(handle));
+        }
+        for (name, mut chain) in chains {
+            let slot = &mut self.slots[self.places[&name]];
+            chain.extend(slot.chain.iter().cloned());
+            *slot = Arc::new(Slot { name, flags: slot.flags, chain });
         }
         self.extensions = Some(extensions.clone());
         self
@@ -199,10 +80,10 @@ impl Registry {
         false
     }
 
-    /// Commands of the agent that an extension's stands before, and that extension.
+    /// Commands of the agent that an extension adds as if nobody had them, and that extension.
     pub fn replaced(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
-        let slots = self.slots.iter().filter(|slot| slot.chain.len() > 1);
-        slots.filter_map(|slot| Some((&slot.name, slot.extension()?)))
+        let slots = self.slots.iter().filter(|slot| slot.builtin().is_some());
+        slots.filter_map(|slot| Some((&slot.name, slot.added()?)))
     }
 
     /// Every extension, as `waga-get-extensions` tells it.
@@ -241,16 +122,18 @@ impl Registry {
 
     /// These commands.
     pub(crate) fn of(builtins: impl Iterator<Item = &'static Builtin>) -> Self {
-        let slot = |builtin: &'static Builtin| Slot {
-            name: builtin.name.into(),
-            flags: Flags {
-                while_frozen: builtin.while_frozen,
-                replies: builtin.replies,
-                delimited: builtin.delimited,
-            },
-            chain: vec![Provider::Builtin(builtin)],
+        let slot = |builtin: &'static Builtin| {
+            Arc::new(Slot {
+                name: builtin.name.into(),
+                flags: Flags {
+                    while_frozen: builtin.while_frozen,
+                    replies: builtin.replies,
+                    delimited: builtin.delimited,
+                },
+                chain: vec![Provider::Builtin(builtin)],
+            })
         };
-        let slots: Vec<Slot> = builtins.map(slot).collect();
+        let slots: Vec<Arc<Slot>> = builtins.map(slot).collect();
         let places = slots.iter().enumerate().map(|(place, slot)| (slot.name.clone(), place)).collect();
         Self {
             slots,
@@ -261,12 +144,12 @@ impl Registry {
     }
 
     /// The command of this name.
-    pub fn find(&self, name: &str) -> Option<&Slot> {
+    pub fn find(&self, name: &str) -> Option<&Arc<Slot>> {
         self.places.get(name).map(|&place| &self.slots[place])
     }
 
     /// Every command, in the order of registration.
-    pub fn slots(&self) -> &[Slot] {
+    pub fn slots(&self) -> &[Arc<Slot>] {
         &self.slots
     }
 }

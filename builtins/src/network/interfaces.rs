@@ -64,6 +64,7 @@ struct Statistics {
 
 impl Command for GuestNetworkGetInterfaces {
     const NAME: &'static str = "guest-network-get-interfaces";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<Interface>;
 

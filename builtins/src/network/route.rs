@@ -55,6 +55,7 @@ pub(super) struct Route {
 
 impl Command for GuestNetworkGetRoute {
     const NAME: &'static str = "guest-network-get-route";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<Route>;
 

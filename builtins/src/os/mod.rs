@@ -24,6 +24,7 @@ struct HostName {
 
 impl Command for GuestGetHostName {
     const NAME: &'static str = "guest-get-host-name";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = HostName;
 
@@ -48,6 +49,7 @@ struct OsInfo {
 
 impl Command for GuestGetOsinfo {
     const NAME: &'static str = "guest-get-osinfo";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = OsInfo;
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The arguments of a request: the text of one JSON object inside the message that brought it.
 ///
 /// The text is checked and compact: well formed, strings in double quotes, no white space between tokens, no key twice.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Arguments {
     message: Vec<u8>,
     object: Range<usize>,

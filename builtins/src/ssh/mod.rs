@@ -43,6 +43,7 @@ struct AuthorizedKeys {
 
 impl Command for GuestSshGetAuthorizedKeys {
     const NAME: &'static str = "guest-ssh-get-authorized-keys";
+    const GRANTABLE: bool = true;
     const AUDITED: &'static [&'static str] = &["username"];
     type Args = GetAuthorizedKeys;
     type Return = AuthorizedKeys;

@@ -22,6 +22,7 @@ pub(super) struct GuestGetDisks;
 
 impl Command for GuestGetDisks {
     const NAME: &'static str = "guest-get-disks";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<DiskInfo>;
 

@@ -14,6 +14,7 @@ pub(super) struct GuestGetDiskstats;
 
 impl Command for GuestGetDiskstats {
     const NAME: &'static str = "guest-get-diskstats";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<DiskStatsInfo>;
 

@@ -20,6 +20,7 @@ pub(super) struct GuestGetFsinfo;
 
 impl Command for GuestGetFsinfo {
     const NAME: &'static str = "guest-get-fsinfo";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<FilesystemInfo>;
 

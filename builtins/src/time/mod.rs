@@ -20,6 +20,7 @@ struct GuestGetTime;
 
 impl Command for GuestGetTime {
     const NAME: &'static str = "guest-get-time";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = i64;
 
@@ -43,6 +44,7 @@ struct Timezone {
 
 impl Command for GuestGetTimezone {
     const NAME: &'static str = "guest-get-timezone";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Timezone;
 

@@ -29,6 +29,7 @@ struct User {
 
 impl Command for GuestGetUsers {
     const NAME: &'static str = "guest-get-users";
+    const GRANTABLE: bool = true;
     type Args = Empty;
     type Return = Vec<User>;
 

@@ -48,9 +48,9 @@ impl Extensions {
             let nowhere = Origin::option("");
             for extension in &mut extensions.list {
                 extension.origin = nowhere.clone();
-                for (_, origin) in extension.add.iter_mut().flatten() {
-                    *origin = nowhere.clone();
-                }
+                let Extension { add, overrides, wraps, commands, .. } = extension;
+                let names = add.iter_mut().flatten().chain(overrides).chain(wraps).chain(commands);
+                names.for_each(|(_, origin)| *origin = nowhere.clone());
             }
             extensions
         };
@@ -128,10 +128,47 @@ pub struct Extension {
     pub module: PathBuf,
     /// The commands that it adds, each with its place; `None`: every one that it has and nobody else does.
     pub add: Option<Vec<(Arc<str>, Origin)>>,
+    /// The commands whose place it takes, each with its place.
+    pub overrides: Vec<(Arc<str>, Origin)>,
+    /// The commands that it runs around, each with its place.
+    pub wraps: Vec<(Arc<str>, Origin)>,
+    /// The commands that it may call, each with its place.
+    pub commands: Vec<(Arc<str>, Origin)>,
+    /// The environment that it sees.
+    pub env: Vec<(String, String)>,
+    /// Whether it runs while filesystems are frozen.
+    pub while_frozen: bool,
+    /// What is done instead where it cannot be called, or ends otherwise than well.
+    pub on_failure: OnFailure,
     /// What it reads of itself, as JSON.
     pub config: String,
     /// What bounds its calls.
     pub limits: CallLimits,
+}
+
+/// What is done where a command that an extension laid over another fails otherwise than by the component's own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The request fails.
+    Error,
+    /// What is below serves it, if the extension could not be loaded.
+    Builtin,
+    /// The same, and if it trapped or ran into a limit. It may have been there to restrict something.
+    BuiltinAlways,
+}
+
+impl OnFailure {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Error, Self::Builtin, Self::BuiltinAlways];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Builtin => "builtin",
+            Self::BuiltinAlways => "builtin-always",
+        }
+    }
 }
 
 /// What bounds the calls of one extension.
@@ -141,6 +178,8 @@ pub struct CallLimits {
     pub cpu: Duration,
     /// Time of one call by the clock on the wall, waiting and start included.
     pub time: Duration,
+    /// The same of a command that is laid over another, whose clients do not wait as long.
+    pub time_over: Duration,
     /// Bytes of all memories of one call together.
     pub memory: u64,
     /// Bytes of the arguments, and of the result.
@@ -158,6 +197,7 @@ impl Default for CallLimits {
         Self {
             cpu: Duration::from_millis(100),
             time: Duration::from_secs(2),
+            time_over: Duration::from_millis(800),
             memory: 32 << 20,
             message: 4 << 20,
             host_calls: 10_000,

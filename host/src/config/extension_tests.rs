@@ -2,22 +2,28 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::tests::System;
-use super::{CallLimits, Extension, Extensions, Runtime};
+use super::{CallLimits, Extension, Extensions, OnFailure, Runtime};
 use crate::policy::Origin;
 
 /// Without the places, which differ from file to file.
 fn placeless(extensions: &Extensions) -> Vec<Extension> {
     let nowhere = || Origin::option("");
     let place = |extension: &Extension| {
-        let added = extension.add.iter().flatten().map(|(name, _)| (name.clone(), nowhere()));
+        let placeless = |names: &Vec<(Arc<str>, Origin)>| -> Vec<_> {
+            names.iter().map(|(name, _)| (name.clone(), nowhere())).collect()
+        };
         Extension {
             origin: nowhere(),
-            add: extension.add.as_ref().map(|_| added.collect()),
+            add: extension.add.as_ref().map(placeless),
+            overrides: placeless(&extension.overrides),
+            wraps: placeless(&extension.wraps),
+            commands: placeless(&extension.commands),
             ..extension.clone()
         }
     };
@@ -50,6 +56,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
     let limits = CallLimits {
         cpu: Duration::from_millis(5),
         time: Duration::from_secs(3600),
+        time_over: Duration::from_secs(3600),
         memory: 4 << 30,
         message: 64 << 20,
         host_calls: 0,
@@ -65,6 +72,12 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             origin: Origin::option(""),
             module: module.into(),
             add: add.map(names),
+            overrides: Vec::new(),
+            wraps: Vec::new(),
+            commands: Vec::new(),
+            env: Vec::new(),
+            while_frozen: false,
+            on_failure: OnFailure::Error,
             config: config.to_owned(),
             limits,
         }
@@ -96,7 +109,9 @@ fn what_is_dumped_reads_back_to_the_same() {
         "agent.toml",
         "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstack = '1MiB'\ncompile.time = '1s 1ms'\nmodule-size = 1025\n\
          [extension.b.config.deep]\ndate = 1979-05-27\nfloat = 0.1\nlarge = 1e300\ntables = [{ x = 1 }, { y = 'z' }]\n[extension.b.config]\nempty = {}\n'a key' = [[], [1]]\n\
-         [extension.b]\nmodule = 'm'\nadd = ['guest-acme-a']\nlimits = { cpu = '1ns', memory = 65537 }\n\
+         [extension.b]\nmodule = 'm'\nadd = ['guest-acme-a']\noverride = ['guest-exec']\nwrap = ['guest-acme-b', 'guest-get-time']\n\
+         commands = ['guest-acme-c', 'guest-get-users']\nenv = { A = '', B = \"x\\n\" }\nwhile-frozen = true\non-failure = 'builtin'\n\
+         limits = { cpu = '1ns', memory = 65537, time = '2s' }\n\
          [extension.a]\nmodule = 'm'\nconfig = {}\n",
     )]);
     let before = system.resolve("waga").unwrap();
@@ -158,16 +173,30 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ("[extension.x]\nscripts = 'p'".to_owned(), "2:11: 'scripts' is not built yet"),
     ];
     for (key, expected) in [
-        ("override = ['guest-exec']", "3:12: 'override' is not built yet in this release"),
-        ("wrap = []", "3:8: 'wrap' is not built yet"),
-        ("commands = []", "3:12: 'commands' is not built yet"),
+        ("override = ['guest-ping']", "3:13: 'guest-ping' is protected: no extension may provide it"),
+        ("wrap = ['guest-fsfreeze-thaw']", "3:9: 'guest-fsfreeze-thaw' is protected"),
+        ("wrap = ['x']", "3:9: 'x' is no name for a command"),
+        ("override = ['guest-exec', 'guest-exec']", "3:27: 'guest-exec' stands twice"),
+        (
+            "add = ['guest-a']\nwrap = ['guest-a']",
+            "4:9: 'guest-a' is also named by @/agent.toml:3:8: [extension.x] add: an extension provides it in one way",
+        ),
+        (
+            "commands = ['guest-exec']",
+            "3:13: 'guest-exec' cannot be granted: extensions may be let call commands",
+        ),
+        ("commands = ['waga-get-extensions']", "3:13: 'waga-get-extensions' cannot be granted"),
+        ("commands = ['guest-sync']", "3:13: 'guest-sync' cannot be granted"),
+        ("commands = ['Guest']", "3:13: 'Guest' is no name for a command"),
+        ("commands = ['guest-a', 'guest-a']", "3:24: 'guest-a' stands twice"),
         ("exec = []", "3:8: 'exec' is not built yet"),
         ("read = []", "3:8: 'read' is not built yet"),
         ("write = []", "3:9: 'write' is not built yet"),
-        ("env = {}", "3:7: 'env' is not built yet"),
+        ("env = { 'A=' = '' }", "3:16: 'A=' cannot be a variable of an environment"),
+        ("env = { A = 1 }", "3:13: invalid type: integer `1`, expected a string"),
         ("freeze-hooks = false", "3:16: 'freeze-hooks' is not built yet"),
-        ("while-frozen = true", "3:16: 'while-frozen' is not built yet"),
-        ("on-failure = 'error'", "3:14: 'on-failure' is not built yet"),
+        ("while-frozen = 1", "3:16: invalid type: integer `1`, expected a boolean"),
+        ("on-failure = 'x'", "3:14: unknown on-failure 'x': use one of error, builtin, builtin-always"),
         ("limits.state = '1MiB'", "3:16: 'limits.state' is not built yet"),
         ("overide = []", "3:1: unknown field `overide`, expected one of "),
         ("limits = { cpus = '1s' }", "3:12: unknown field `cpus`, expected one of "),

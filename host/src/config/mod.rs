@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use channel::{Access, Channel, Endpoint, Method};
-pub use extension::{CallLimits, Extension, Extensions, Runtime};
+pub use extension::{CallLimits, Extension, Extensions, OnFailure, Runtime};
 pub use freeze::Freeze;
 pub use log::{Audit, Log, Target};
 

@@ -207,26 +207,26 @@ pub(super) struct ExtensionTable {
     pub(super) pack: Option<NotBuilt>,
     #[serde(skip_serializing)]
     pub(super) scripts: Option<NotBuilt>,
-    #[serde(rename = "override", skip_serializing)]
-    pub(super) overrides: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) wrap: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) commands: Option<NotBuilt>,
+    #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
+    pub(super) overrides: Option<Vec<Spanned<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) wrap: Option<Vec<Spanned<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) commands: Option<Vec<Spanned<String>>>,
     #[serde(skip_serializing)]
     pub(super) exec: Option<NotBuilt>,
     #[serde(skip_serializing)]
     pub(super) read: Option<NotBuilt>,
     #[serde(skip_serializing)]
     pub(super) write: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) env: Option<NotBuilt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) env: Option<BTreeMap<String, Spanned<String>>>,
     #[serde(skip_serializing)]
     pub(super) freeze_hooks: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) while_frozen: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) on_failure: Option<NotBuilt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) while_frozen: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) on_failure: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -329,16 +329,10 @@ impl ExtensionTable {
         first_of([
             ("pack", &self.pack),
             ("scripts", &self.scripts),
-            ("override", &self.overrides),
-            ("wrap", &self.wrap),
-            ("commands", &self.commands),
             ("exec", &self.exec),
             ("read", &self.read),
             ("write", &self.write),
-            ("env", &self.env),
             ("freeze-hooks", &self.freeze_hooks),
-            ("while-frozen", &self.while_frozen),
-            ("on-failure", &self.on_failure),
             ("limits.state", state),
         ])
     }

@@ -10,6 +10,7 @@ use wasmtime_wasi_io::IoView;
 
 use super::log::Journal;
 use super::meter::Meter;
+use super::reach::Reach;
 use crate::config::CallLimits;
 
 /// Instances, and tables, of one component: those of Python have some dozens.
@@ -32,6 +33,10 @@ pub struct Grant {
     pub config: Arc<str>,
     /// What bounds a call.
     pub limits: Arc<CallLimits>,
+    /// Its environment.
+    pub env: Arc<[(String, String)]>,
+    /// What a call may call in turn; nothing outside of the agent.
+    pub reach: Option<Arc<Reach>>,
 }
 
 /// The data of a call's store.

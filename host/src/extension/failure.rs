@@ -36,6 +36,8 @@ pub enum Failure {
     Exit,
     /// What it answered is no answer, for this reason.
     Answer(&'static str),
+    /// What it answered is not what clients expect of the command that it is laid over.
+    Breach(String),
     /// The agent's own fault.
     Agent(String),
 }
@@ -101,6 +103,7 @@ impl Failure {
             Self::Trap(trap) => format!("failed: {trap}"),
             Self::Exit => "ended itself instead of answering".into(),
             Self::Answer(reason) => format!("gave no valid answer: {reason}"),
+            Self::Breach(reason) => format!("gave no valid answer in the place of the agent's own: {reason}"),
             Self::Agent(reason) => reason.clone(),
         }
     }

@@ -1,7 +1,8 @@
 //! An import is a request: which a component makes, and whether the operator granted it. Looked at before anything of it is loaded.
 
 use super::description::Description;
-use super::imports::{Standing, standing};
+use super::imports::{Standing, command_of, standing};
+use super::names::is_interface;
 use crate::config::Extension;
 
 /// Most commands of one component: each is listed by guest-info, and looked up by the thread that serves channels.
@@ -30,11 +31,20 @@ pub(super) fn too_many(description: &Description) -> Option<String> {
 
 fn reason(extension: &Extension, import: &str) -> Option<String> {
     let table = &extension.origin;
+    let may_call = |command: &str| extension.commands.iter().any(|(name, _)| **name == *command);
     match standing(import) {
         Standing::Free => None,
+        Standing::Granted(_) if command_of(import).is_some_and(may_call) => None,
+        Standing::Granted(_) if is_call(import) && !extension.commands.is_empty() => None,
+        Standing::Forbidden(reason) => Some(format!("imports {import}, and {reason}")),
         Standing::Unknown => Some(format!("imports {import}, which this agent does not have")),
         Standing::Granted(line) => {
             Some(format!("imports {import}, which is not granted; add to {table}: {line}"))
         }
     }
+}
+
+/// Whether it is the import by which commands are called in JSON.
+fn is_call(import: &str) -> bool {
+    is_interface(import, "waga:extension/call", "1")
 }

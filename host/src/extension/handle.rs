@@ -1,19 +1,23 @@
 //! One command of an extension, as the registry holds it: a call waits for its turn, runs in the sandbox, and its end is taken down.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use smol::Timer;
 use smol::future::or;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use waga_builtins::qapi::Arguments;
-use waga_builtins::{Error, Reply, Result};
+use waga_builtins::{Context, Error, ExtensionMode, Reply, Result};
 
 use super::answer::Answer;
+use super::contract::Contract;
 use super::engine::AT_ONCE;
 use super::failure::Failure;
+use super::reach::{Reach, checked};
 use super::set::Extensions;
 use super::unit::Unit;
+use crate::config::OnFailure;
+use crate::registry::Below;
 
 /// One command of an extension.
 #[derive(Debug, Clone)]
@@ -21,9 +25,22 @@ pub struct Handle {
     set: Arc<Extensions>,
     unit: Arc<Unit>,
     name: Arc<str>,
+    mode: ExtensionMode,
     /// Why this command cannot be called, whatever becomes of the extension.
     refused: Option<Arc<str>>,
     arguments: Arc<[Arc<str>]>,
+    /// What clients expect of the command, if it is the agent's and this is laid over it; read by its first reply.
+    contract: Arc<OnceLock<Option<Contract>>>,
+}
+
+/// What came of a call.
+enum Outcome {
+    /// The component's own word, or that of whom it called.
+    Ended(Result<Reply>),
+    /// It was not called, for it cannot be, for now or at all.
+    Unavailable(String),
+    /// It was called and did not end well, or is let rest.
+    Failed(String),
 }
 
 impl Handle {
@@ -31,10 +48,11 @@ impl Handle {
         set: Arc<Extensions>,
         unit: Arc<Unit>,
         name: Arc<str>,
+        mode: ExtensionMode,
         refused: Option<String>,
     ) -> Self {
         let arguments = unit.arguments(&name).into();
-        Self { set, unit, name, refused: refused.map(Into::into), arguments }
+        Self { set, unit, name, mode, refused: refused.map(Into::into), arguments, contract: Arc::default() }
     }
 
     /// The command's name.
@@ -45,6 +63,11 @@ impl Handle {
     /// The extension's name.
     pub fn extension(&self) -> &Arc<str> {
         self.unit.name()
+    }
+
+    /// How it is provided.
+    pub fn mode(&self) -> ExtensionMode {
+        self.mode
     }
 
     /// The names of its arguments; none where JSON goes through a handler.
@@ -58,69 +81,143 @@ impl Handle {
         self.refused.as_deref().map(str::to_owned).or_else(reason)
     }
 
+    /// Whether the operator lets it run while filesystems are frozen.
+    pub fn runs_while_frozen(&self) -> bool {
+        self.unit.config.while_frozen
+    }
+
+    /// Whether what is below serves the command where this could not be loaded.
+    pub fn gives_way(&self) -> bool {
+        self.mode != ExtensionMode::Add && self.unit.config.on_failure != OnFailure::Error
+    }
+
     /// Calls it: one deadline for the waiting and for the call.
     ///
     /// # Errors
     /// `CommandNotFound` if the extension cannot be called; `GenericError` with the component's own words, those about the arguments, or
     /// what it ran into.
-    pub async fn call(&self, arguments: Arguments) -> Result<Reply> {
-        let limits = &self.unit.grant.limits;
+    pub async fn call(&self, cx: &Context, arguments: Arguments, below: Below) -> Result<Reply> {
+        if self.set.is_frozen() && !self.runs_while_frozen() {
+            return Err(self.frozen());
+        }
+        let gives_way = self.gives_way() && !below.is_empty();
+        // It is not kept for who does not need it.
+        let kept = gives_way.then(|| arguments.clone());
+        let (extension, command) = (&**self.extension(), &*self.name);
+        let told =
+            |text: &str| tracing::warn!(extension, command, "{text}; what is below it serves the request");
+        match (self.try_call(cx, arguments, &below).await, kept) {
+            (Outcome::Ended(result), _) => result,
+            (Outcome::Unavailable(reason), Some(arguments)) => {
+                told(&reason);
+                below.call(cx, arguments).await
+            }
+            (Outcome::Unavailable(reason), None) => Err(self.disabled(&reason)),
+            (Outcome::Failed(text), Some(arguments))
+                if self.unit.config.on_failure == OnFailure::BuiltinAlways =>
+            {
+                told(&text);
+                below.call(cx, arguments).await
+            }
+            (Outcome::Failed(text), _) => {
+                Err(Error::generic(format!("extension {extension}: {command} {text}")))
+            }
+        }
+    }
+
+    async fn try_call(&self, cx: &Context, arguments: Arguments, below: &Below) -> Outcome {
+        let mut grant =
+            if self.mode == ExtensionMode::Add { &self.unit.grant } else { &self.unit.grant_over }.clone();
+        let limits = grant.limits.clone();
         let deadline = Instant::now() + limits.time;
-        let extension = self.extension();
-        let failed =
-            |failure: &Failure| format!("extension {extension}: {} {}", self.name, failure.text(limits));
         if let Some(reason) = &self.refused {
-            return Err(self.disabled(reason));
+            return Outcome::Unavailable(reason.to_string());
         }
         let size = arguments.text().len();
         if size as u64 > limits.message {
-            return Err(Error::generic(failed(&Failure::Arguments(size))));
+            return Outcome::Failed(Failure::Arguments(size).text(&limits));
         }
         if let Some(pause) = self.unit.health.pause(&self.name) {
             let left = pause.left.as_millis().max(1);
-            return Err(Error::generic(format!(
-                "extension {extension}: {} rests for another {left} ms after {} failures in a row; the last: it {}",
-                self.name, pause.failures, pause.reason
-            )));
+            return Outcome::Failed(format!(
+                "rests for another {left} ms after {} failures in a row; the last: it {}",
+                pause.failures, pause.reason
+            ));
         }
-        let (engine, sandbox) =
-            self.set.sandbox(&self.unit, deadline).await.map_err(|reason| self.disabled(&reason))?;
-        let unserved = |who: String| {
-            let name = &self.name;
-            Error::generic(format!(
-                "extension {extension}: {name} was not called: {who} were under way all the time"
-            ))
+        let (engine, sandbox) = match self.set.sandbox(&self.unit, deadline).await {
+            Ok(loaded) => loaded,
+            Err(reason) => return Outcome::Unavailable(reason),
         };
-        // Its own first: one with many callers waits for itself, and takes no turn of the others' meanwhile.
-        let own = turn(&self.unit.permits, deadline).await;
-        let _own =
-            own.ok_or_else(|| unserved(format!("{} calls (limits.concurrency)", limits.concurrency)))?;
-        let all = turn(&engine.turns, deadline).await;
-        let _all = all.ok_or_else(|| unserved(format!("{AT_ONCE} calls of extensions")))?;
-        if self.set.is_frozen() {
+        // Its own first: one with many callers waits for itself, and takes no turn of the others' meanwhile. A component that waits for
+        // this keeps a turn already, and who waits for whom might close a circle.
+        let (own, all) = if below.is_nested() {
+            (self.unit.permits.try_acquire_arc(), None)
+        } else {
+            let own = turn(&self.unit.permits, deadline).await;
+            let all = if own.is_some() { turn(&engine.turns, deadline).await } else { None };
+            (own, Some(all))
+        };
+        let own_busy = format!("{} calls (limits.concurrency)", limits.concurrency);
+        let _turns = match (own, all) {
+            (None, None) => {
+                return Outcome::Failed(format!(
+                    "was not called: {own_busy} are under way, and a call within a call does not wait"
+                ));
+            }
+            (None, _) => {
+                return Outcome::Failed(format!("was not called: {own_busy} were under way all the time"));
+            }
+            (_, Some(None)) => {
+                return Outcome::Failed(format!(
+                    "was not called: {AT_ONCE} calls of extensions were under way all the time"
+                ));
+            }
+            (own, all) => (own, all),
+        };
+        if self.set.is_frozen() && !self.runs_while_frozen() {
             // It became so while this waited.
-            let name = &self.name;
-            return Err(Error::not_found(format!(
-                "Command {name} has been disabled: the command is not allowed"
-            )));
+            return Outcome::Ended(Err(self.frozen()));
         }
+        grant.reach = Some(Arc::new(Reach::new(cx, below.clone(), &self.unit, self.set.commands())));
         let running = self.unit.health.begin(&self.name);
-        let ending = sandbox.call(&engine, self.unit.grant.clone(), &self.name, arguments, deadline).await;
-        match ending.result {
+        let ending = sandbox.call(&engine, grant, &self.name, arguments, deadline).await;
+        let result = ending.result.and_then(|answer| self.kept_to(answer));
+        match result {
             Ok(answer) => {
                 running.end(ending.cpu, None);
-                match answer {
+                Outcome::Ended(match answer {
                     Answer::Returned(text) => Ok(Reply::Value(text)),
                     Answer::Failed(error) => Err(error),
-                }
+                })
             }
             Err(failure) => {
-                running.end(ending.cpu, Some(&failure.text(limits)));
-                let text = failed(&failure);
-                tracing::warn!(extension = &**extension, command = &*self.name, "{}", failure.text(limits));
-                Err(Error::generic(text))
+                let text = failure.text(&limits);
+                running.end(ending.cpu, Some(&text));
+                tracing::warn!(extension = &**self.extension(), command = &*self.name, "{text}");
+                Outcome::Failed(text)
             }
         }
+    }
+
+    /// A reply in the place of one of the agent's own has to be what clients expect of that.
+    fn kept_to(&self, answer: Answer) -> std::result::Result<Answer, Failure> {
+        let Answer::Returned(text) = &answer else { return Ok(answer) };
+        if self.mode == ExtensionMode::Add {
+            return Ok(answer);
+        }
+        let Some(contract) = self.contract.get_or_init(|| Contract::of(&self.name)) else {
+            return Ok(answer);
+        };
+        let breach = match checked(text) {
+            Some(text) => contract.breach(&text),
+            None => Some("it is no JSON".into()),
+        };
+        breach.map_or(Ok(answer), |breach| Err(Failure::Breach(breach)))
+    }
+
+    /// As policy says it of any command that does not run then.
+    fn frozen(&self) -> Error {
+        Error::not_found(format!("Command {} has been disabled: the command is not allowed", self.name))
     }
 
     fn disabled(&self, reason: &str) -> Error {

@@ -63,7 +63,7 @@ pub(crate) fn handler(component: &Component) -> Option<String> {
 }
 
 /// The types of a function; else what of them JSON cannot carry, and where.
-fn signature(interface: &str, function: &ComponentFunc) -> Result<Signature, String> {
+pub(super) fn signature(interface: &str, function: &ComponentFunc) -> Result<Signature, String> {
     if function.async_() {
         return Err("is an async function, which this agent does not call".into());
     }

@@ -20,12 +20,9 @@ use super::failure::Failure;
 use super::imports::{self, Standing};
 use super::meter::{Meter, Metered};
 use super::reflect;
-use super::values::{self, Budget};
+use super::values::{self, AS_VALUES, Budget};
 use crate::config::CallLimits;
 use crate::config::command_name::is_command;
-
-/// How much more memory a message may take as values than as bytes.
-const AS_VALUES: u64 = 10;
 
 /// CPU time that a handler has to name its commands.
 const NAMING: Duration = Duration::from_secs(5);
@@ -94,6 +91,7 @@ impl Sandbox {
             |error: wasmtime::Error| Unfit::Component(format!("cannot be linked: {}", error.root_cause()));
         let mut linker = Linker::new(component.engine());
         imports::link(&mut linker).map_err(unlinked)?;
+        imports::link_typed(&mut linker, component).map_err(unlinked)?;
         let pre = linker.instantiate_pre(component).map_err(unlinked)?;
         let is = reflect::describe(component);
         let mut commands = HashMap::new();
@@ -159,7 +157,13 @@ impl Sandbox {
             memory: 256 << 20,
             ..CallLimits::default()
         });
-        let grant = Grant { name: "handler".into(), config: "{}".into(), limits: limits.clone() };
+        let grant = Grant {
+            name: "handler".into(),
+            config: "{}".into(),
+            limits: limits.clone(),
+            env: Arc::default(),
+            reach: None,
+        };
         let until = engine.until(Instant::now() + limits.time);
         let call = async move {
             let late = async {
@@ -232,7 +236,7 @@ impl Sandbox {
         let entry = self.commands.get(command).ok_or(Failure::Answer("it has no such command"))?;
         let (function, params) = match (entry, &self.handler) {
             (Entry::Typed(function, signature), _) => {
-                let budget = usize::try_from(limits.message * AS_VALUES).unwrap_or(usize::MAX);
+                let budget = most.saturating_mul(AS_VALUES);
                 match values::arguments(arguments.text(), &signature.params, &mut Budget::new(budget)) {
                     Ok(params) => (*function, params),
                     Err(fault) => return Ok(Answer::Failed(Error::generic(fault.to_string()))),
@@ -267,7 +271,8 @@ impl Sandbox {
         let limits = grant.limits.clone();
         let mut store = Store::new(self.pre.engine(), Call::new(grant));
         store.limiter(|call| call);
-        store.set_hostcall_fuel(usize::try_from(limits.message * AS_VALUES).unwrap_or(usize::MAX));
+        let message = usize::try_from(limits.message).unwrap_or(usize::MAX);
+        store.set_hostcall_fuel(message.saturating_mul(AS_VALUES));
         store.set_epoch_deadline(1);
         let (ticked, bound) = (meter.clone(), limits.clone());
         store.epoch_deadline_callback(move |_| Ok(at_tick(&ticked, &bound)));

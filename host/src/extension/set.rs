@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use event_listener::Event;
 use smol::Timer;
 use smol::future::{FutureExt, or};
-use waga_builtins::{Agent, ExtensionInfo};
+use waga_builtins::{Agent, ExtensionCommand, ExtensionInfo, ExtensionMode};
 
+use super::contract;
 use super::engine::Engine;
 use super::handle::Handle;
+use super::reach::Commands;
 use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
 use super::source::{Fault, Known, Source};
@@ -25,10 +27,14 @@ use super::unit::{Again, Phase, Unit, outcome};
 use super::{artifact, grants};
 use crate::config;
 use crate::config::command_name::{is_command, is_protected};
+use crate::policy::Origin;
 
 /// How long the start waits for the filesystems of the cache and of the modules, and the stack of the thread that asks them, in bytes.
 const ANSWERED: Duration = Duration::from_secs(1);
 const STACK: usize = 64 << 10;
+
+/// Most extensions that may wrap one command: each call of it runs all of them at once.
+const WRAPS: usize = 8;
 
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,6 +45,8 @@ pub struct Extensions {
     source: Arc<Source>,
     runtime: Arc<Runtime>,
     agent: OnceLock<Weak<Agent>>,
+    /// What components call other commands through.
+    commands: OnceLock<Weak<dyn Commands>>,
     /// Told when what is provided has changed; tells those who wait.
     changed: OnceLock<Box<dyn Fn() + Send + Sync>>,
     event: Event,
@@ -86,46 +94,75 @@ impl Extensions {
             units,
             source,
             agent: OnceLock::new(),
+            commands: OnceLock::new(),
             changed: OnceLock::new(),
             event: Event::new(),
         })
     }
 
     /// Begins to find out about those of which nothing is known. `changed` is told whenever that changes what is provided.
-    pub fn start(self: &Arc<Self>, agent: &Arc<Agent>, changed: impl Fn() + Send + Sync + 'static) {
-        let _ = (self.agent.set(Arc::downgrade(agent)), self.changed.set(Box::new(changed)));
+    pub fn start(
+        self: &Arc<Self>,
+        agent: &Arc<Agent>,
+        commands: Weak<dyn Commands>,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) {
+        let _ = (self.agent.set(Arc::downgrade(agent)), self.commands.set(commands));
+        let _ = self.changed.set(Box::new(changed));
         for unit in self.units.iter().filter(|unit| matches!(unit.phase(), Phase::Starting)) {
             self.begin(unit);
         }
     }
 
-    /// What each provides of what nobody else has: `is_taken` by the agent itself, or by one before it. Those that cannot be called now
-    /// are among them, where it is known that they would be. A name that stands in `add` may be one that the agent got later: its
-    /// operator relies on the extension's, which stays.
+    /// What each provides, in the order in which one is laid over the other: what is added, what takes the place of something, what runs
+    /// around it. `is_taken`: by the agent itself. Those that cannot be called now are among them, where it is known that they would be.
+    ///
+    /// A name that stands in `add` may be one that the agent got later: its operator relies on the extension's, which stays.
     pub fn provided(self: &Arc<Self>, is_taken: impl Fn(&str) -> bool) -> Vec<Handle> {
         let mut handles: Vec<Handle> = Vec::new();
-        let mut owners: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        for unit in &self.units {
-            let mut outcomes = Vec::new();
-            for (name, reason) in unit.offers() {
-                let clash = if is_protected(&name) {
-                    Some("only the agent may have a command of this name".to_owned())
-                } else if is_taken(&name) && unit.config.add.is_none() {
-                    Some("the agent has a command of this name".to_owned())
-                } else {
-                    owners.get(&name).map(|other| format!("extension {other} has a command of this name"))
+        let mut outcomes: Vec<Vec<ExtensionCommand>> = vec![Vec::new(); self.units.len()];
+        let mut owners: HashMap<(ExtensionMode, Arc<str>), Vec<Arc<str>>> = HashMap::new();
+        for mode in [ExtensionMode::Add, ExtensionMode::Override, ExtensionMode::Wrap] {
+            for (unit, outcomes) in self.units.iter().zip(&mut outcomes) {
+                let names = match mode {
+                    ExtensionMode::Add => unit.additions(),
+                    ExtensionMode::Override => laid(unit, &unit.config.overrides),
+                    ExtensionMode::Wrap => laid(unit, &unit.config.wraps),
                 };
-                let is_mine = clash.is_none();
-                let reason = clash.or(reason);
-                outcomes.push(outcome(
-                    &name,
-                    reason.clone().or_else(|| unit.phase().reason().map(str::to_owned)),
-                ));
-                if is_mine {
-                    owners.insert(name.clone(), unit.name().clone());
-                    handles.push(Handle::new(self.clone(), unit.clone(), name, reason));
+                for (name, lack) in names {
+                    let others = owners.get(&(mode, name.clone())).map(|it| &it[..]).unwrap_or_default();
+                    let is_there =
+                        is_taken(&name) || owners.contains_key(&(ExtensionMode::Add, name.clone()));
+                    let clash = match mode {
+                        _ if is_protected(&name) => {
+                            Some("only the agent may have a command of this name".to_owned())
+                        }
+                        ExtensionMode::Add if is_taken(&name) && unit.config.add.is_none() => Some(
+                            "the agent has a command of this name; override or wrap would say what this is to it"
+                                .to_owned(),
+                        ),
+                        ExtensionMode::Add => others
+                            .first()
+                            .map(|other| format!("extension {other} has a command of this name")),
+                        _ if !is_there => Some("there is no such command to be laid over".to_owned()),
+                        ExtensionMode::Override => {
+                            others.first().map(|other| format!("extension {other} overrides it"))
+                        }
+                        ExtensionMode::Wrap => (others.len() >= WRAPS)
+                            .then(|| format!("{WRAPS} extensions wrap it, and that is the most")),
+                    };
+                    let is_mine = clash.is_none();
+                    let reason = clash.or(lack);
+                    let told = reason.clone().or_else(|| unit.phase().reason().map(str::to_owned));
+                    outcomes.push(outcome(&name, mode, told));
+                    if is_mine {
+                        owners.entry((mode, name.clone())).or_default().push(unit.name().clone());
+                        handles.push(Handle::new(self.clone(), unit.clone(), name, mode, reason));
+                    }
                 }
             }
+        }
+        for (unit, outcomes) in self.units.iter().zip(outcomes) {
             *unit.provided.lock().unwrap_or_else(PoisonError::into_inner) = outcomes;
         }
         handles
@@ -182,6 +219,8 @@ impl Extensions {
                 Phase::Loaded(_, sandbox) => {
                     return Ok((self.runtime.started().ok_or("has no engine")?, sandbox.clone()));
                 }
+                // Nothing is read then.
+                _ if self.is_frozen() => return Err("not loaded before filesystems were frozen".into()),
                 Phase::Missing(..) | Phase::Failed(..) if self.again(unit) => {}
                 Phase::Missing(reason, _) | Phase::Failed(reason, _) | Phase::Refused(reason, _) => {
                     return Err(reason.clone());
@@ -311,7 +350,12 @@ impl Extensions {
         self.agent().is_some_and(|agent| agent.freeze.is_frozen())
     }
 
-    fn agent(&self) -> Option<Arc<Agent>> {
+    /// What components call other commands through.
+    pub(super) fn commands(&self) -> Option<Arc<dyn Commands>> {
+        self.commands.get()?.upgrade()
+    }
+
+    pub(super) fn agent(&self) -> Option<Arc<Agent>> {
         self.agent.get()?.upgrade()
     }
 
@@ -322,8 +366,14 @@ impl Extensions {
     }
 }
 
+/// The commands of a list that an extension lays over others, and why not.
+fn laid(unit: &Unit, names: &[(Arc<str>, Origin)]) -> Vec<(Arc<str>, Option<String>)> {
+    names.iter().map(|(name, _)| (name.clone(), unit.lack(name))).collect()
+}
+
 /// What an extension of which this is known is: let run, or not.
-fn settled(unit: &Unit, known: Known) -> Phase {
+fn settled(unit: &Unit, mut known: Known) -> Phase {
+    known.misfits = contract::misfits(&unit.config, &known.description);
     let known = Arc::new(known);
     if let Some(reason) = grants::too_many(&known.description) {
         // None of them is to be listed.

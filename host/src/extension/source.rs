@@ -1,5 +1,6 @@
 //! What is known of a module, and where what was compiled of it is: from the cache, or by compiling it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -44,6 +45,8 @@ pub(super) struct Known {
     pub(super) description: Description,
     /// What it was compiled for.
     pub(super) kind: Kind,
+    /// Which of its functions cannot be laid over the commands that they are to be laid over, and why.
+    pub(super) misfits: HashMap<String, String>,
     compiled: Compiled,
 }
 
@@ -150,7 +153,7 @@ impl Source {
                 Fault::Failed(format!("what was compiled of it cannot be opened: {error}"))
             })?),
         };
-        Ok(Known { digest, description, kind, compiled })
+        Ok(Known { digest, description, kind, misfits: HashMap::new(), compiled })
     }
 
     /// What was compiled, to be mapped, after looking again at the module and at it; `None` if either is not what it was.
@@ -200,7 +203,13 @@ impl Source {
 
 fn cached(cache: &Cache, digest: Digest, kind: Kind) -> Option<Known> {
     let entry = cache.find(digest, kind, ARTIFACTS)?;
-    Some(Known { digest, description: entry.description.clone(), kind, compiled: Compiled::Cached(entry) })
+    Some(Known {
+        digest,
+        description: entry.description.clone(),
+        kind,
+        misfits: HashMap::new(),
+        compiled: Compiled::Cached(entry),
+    })
 }
 
 /// A file without a name in a folder.

@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub(super) struct Unit {
     pub(super) config: Extension,
     pub(super) grant: Grant,
+    /// That of commands that it lays over others: their clients wait less long.
+    pub(super) grant_over: Grant,
     pub(super) permits: Arc<Semaphore>,
     pub(super) health: Arc<Health>,
     phase: Mutex<Phase>,
@@ -91,10 +93,15 @@ impl Unit {
             name: config.name.clone(),
             config: config.config.as_str().into(),
             limits: Arc::new(config.limits.clone()),
+            env: config.env.as_slice().into(),
+            reach: None,
         };
+        let over = CallLimits { time: config.limits.time_over, ..config.limits.clone() };
+        let grant_over = Grant { limits: Arc::new(over), ..grant.clone() };
         Self {
             permits: Arc::new(Semaphore::new(config.limits.concurrency)),
             grant,
+            grant_over,
             config,
             health: Arc::default(),
             phase: Mutex::new(Phase::Starting),
@@ -160,33 +167,31 @@ impl Unit {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it would provide, were it alone: the names, and why not, of those that it has or was to have.
-    pub(super) fn offers(&self) -> Vec<(Arc<str>, Option<String>)> {
+    /// What it would add, were it alone: the names, and why not, of those that it has or was to have. Those that it lays over others are
+    /// not among them.
+    pub(super) fn additions(&self) -> Vec<(Arc<str>, Option<String>)> {
+        if let Some(names) = &self.config.add {
+            return names.iter().map(|(name, _)| (name.clone(), self.lack(name))).collect();
+        }
         let phase = self.phase();
         let known = phase.known().map(|known| &known.description.commands[..]).unwrap_or_default();
-        let reason = |kind: &Kind| match kind {
-            Kind::Refused(reason) => Some(reason.clone()),
-            Kind::Typed(_) | Kind::Handler => None,
+        let laid = |name: &str| {
+            self.config.overrides.iter().chain(&self.config.wraps).any(|(other, _)| **other == *name)
         };
-        match &self.config.add {
-            None => {
-                let offer = |command: &super::description::Command| {
-                    (command.name.as_str().into(), reason(&command.kind))
-                };
-                known.iter().map(offer).collect()
-            }
-            Some(names) => {
-                let offer = |(name, _): &(Arc<str>, _)| {
-                    let command = known.iter().find(|command| *command.name == **name);
-                    let reason = match command {
-                        Some(command) => reason(&command.kind),
-                        None if phase.known().is_none() => None,
-                        None => Some("its component has no such command".to_owned()),
-                    };
-                    (name.clone(), reason)
-                };
-                names.iter().map(offer).collect()
-            }
+        let added = known.iter().filter(|command| !laid(&command.name));
+        added.map(|command| (command.name.as_str().into(), self.lack(&command.name))).collect()
+    }
+
+    /// Why its component cannot provide a command, as far as that is known.
+    pub(super) fn lack(&self, name: &str) -> Option<String> {
+        let phase = self.phase();
+        let known = phase.known()?;
+        let Some(command) = known.description.commands.iter().find(|command| command.name == name) else {
+            return Some("its component has no such command".to_owned());
+        };
+        match &command.kind {
+            Kind::Refused(reason) => Some(reason.clone()),
+            Kind::Typed(_) | Kind::Handler => known.misfits.get(name).cloned(),
         }
     }
 
@@ -247,14 +252,8 @@ impl Unit {
 }
 
 /// One command of an extension, as it came out.
-pub(super) fn outcome(name: &Arc<str>, reason: Option<String>) -> ExtensionCommand {
-    ExtensionCommand {
-        name: name.clone(),
-        mode: ExtensionMode::Add,
-        enabled: reason.is_none(),
-        reason,
-        paused_ms: None,
-    }
+pub(super) fn outcome(name: &Arc<str>, mode: ExtensionMode, reason: Option<String>) -> ExtensionCommand {
+    ExtensionCommand { name: name.clone(), mode, enabled: reason.is_none(), reason, paused_ms: None }
 }
 
 fn limits(limits: &CallLimits) -> ExtensionLimits {

@@ -1,5 +1,6 @@
 //! `[extensions]` and `[extension.NAME]`: what they mean.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
@@ -8,9 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
+use waga_builtins::FAMILIES;
 
 use super::super::command_name::{LONGEST, is_command, is_extension, is_protected};
-use super::super::extension::{CallLimits, Extension, Runtime, Said};
+use super::super::extension::{CallLimits, Extension, OnFailure, Runtime, Said};
 use super::super::schema::{ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
 use super::super::{ConfigError, size};
 use super::Source;
@@ -80,43 +82,101 @@ impl Source<'_> {
             }
             None => "{}".to_owned(),
         };
+        let all = OnFailure::ALL.map(|word| (word.as_str(), word));
+        let on_failure = table.on_failure.map(|word| self.word("on-failure", &word, &all)).transpose()?;
+        let mut provided = Vec::new();
         Ok(Extension {
             name: name.as_str().into(),
             origin: self.origin(&place, key.clone()),
             module: self.some_path(module, "a module needs a file")?,
-            add: table.add.map(|names| self.added(names, &key)).transpose()?,
+            add: match table.add {
+                None => None,
+                names => Some(self.provided("add", names, &key, &mut provided)?),
+            },
+            overrides: self.provided("override", table.overrides, &key, &mut provided)?,
+            wraps: self.provided("wrap", table.wrap, &key, &mut provided)?,
+            commands: self.granted(table.commands, &key)?,
+            env: self.environment(table.env)?,
+            while_frozen: table.while_frozen.unwrap_or_default(),
+            on_failure: on_failure.unwrap_or(OnFailure::Error),
             config,
             limits: self.call_limits(&table.limits.unwrap_or_default())?,
         })
     }
 
-    /// The commands of `add`.
-    fn added(
+    /// The commands of one mode, which are those of no other mode.
+    fn provided(
         &self,
-        names: Vec<Spanned<String>>,
+        key: &str,
+        names: Option<Vec<Spanned<String>>>,
         table: &str,
+        others: &mut Vec<(Arc<str>, Origin)>,
     ) -> Result<Vec<(Arc<str>, Origin)>, ConfigError> {
-        let mut added: Vec<(Arc<str>, Origin)> = Vec::new();
-        for name in names {
+        let mut provided: Vec<(Arc<str>, Origin)> = Vec::new();
+        for name in names.unwrap_or_default() {
             let (place, name) = (name.span(), name.into_inner());
             let fault = if is_protected(&name) {
                 Some(format!("'{name}' is protected: no extension may provide it"))
             } else if !is_command(&name) {
-                Some(format!(
-                    "'{}' is no name for a command: write \"guest-VENDOR-NAME\", small letters and digits, each word with a letter first, {LONGEST} characters at most",
-                    name.escape_debug()
-                ))
-            } else if added.iter().any(|(other, _)| **other == *name) {
-                Some(format!("'{name}' stands twice"))
+                Some(no_command(&name))
             } else {
-                None
+                twice(&name, &provided).or_else(|| {
+                    let (_, other) = others.iter().find(|(other, _)| **other == *name)?;
+                    Some(format!("'{name}' is also named by {other}: an extension provides it in one way"))
+                })
             };
             if let Some(text) = fault {
                 return Err(self.error(&place, text));
             }
-            added.push((name.into(), self.origin(&place, format!("{table} add"))));
+            provided.push((name.into(), self.origin(&place, format!("{table} {key}"))));
         }
-        Ok(added)
+        others.extend(provided.iter().cloned());
+        Ok(provided)
+    }
+
+    /// The commands that it may call.
+    fn granted(
+        &self,
+        names: Option<Vec<Spanned<String>>>,
+        table: &str,
+    ) -> Result<Vec<(Arc<str>, Origin)>, ConfigError> {
+        let mut granted: Vec<(Arc<str>, Origin)> = Vec::new();
+        for name in names.unwrap_or_default() {
+            let (place, name) = (name.span(), name.into_inner());
+            let own = FAMILIES.iter().copied().flatten().find(|builtin| builtin.name == name);
+            let fault = if is_protected(&name) || own.is_some_and(|builtin| !builtin.grantable) {
+                Some(format!(
+                    "'{name}' cannot be granted: extensions may be let call commands that tell something of the guest (guest-get-…), and those of other extensions"
+                ))
+            } else if !is_command(&name) {
+                Some(no_command(&name))
+            } else {
+                twice(&name, &granted)
+            };
+            if let Some(text) = fault {
+                return Err(self.error(&place, text));
+            }
+            granted.push((name.into(), self.origin(&place, format!("{table} commands"))));
+        }
+        Ok(granted)
+    }
+
+    /// What a component sees as its environment.
+    fn environment(
+        &self,
+        table: Option<BTreeMap<String, Spanned<String>>>,
+    ) -> Result<Vec<(String, String)>, ConfigError> {
+        let mut environment = Vec::new();
+        for (name, value) in table.unwrap_or_default() {
+            let place = value.span();
+            let value = value.into_inner();
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                let text = format!("'{}' cannot be a variable of an environment", name.escape_debug());
+                return Err(self.error(&place, text));
+            }
+            environment.push((name, value));
+        }
+        Ok(environment)
     }
 
     fn call_limits(&self, table: &LimitsTable) -> Result<CallLimits, ConfigError> {
@@ -129,9 +189,11 @@ impl Source<'_> {
                 })
                 .transpose()
         };
+        let time = self.bounded_time(table.time.as_ref())?;
         Ok(CallLimits {
             cpu: self.bounded_time(table.cpu.as_ref())?.unwrap_or(default.cpu),
-            time: self.bounded_time(table.time.as_ref())?.unwrap_or(default.time),
+            time: time.unwrap_or(default.time),
+            time_over: time.unwrap_or(default.time_over),
             memory: self.number(table.memory.as_ref(), "limits.memory", MEMORY)?.unwrap_or(default.memory),
             message: self
                 .number(table.message.as_ref(), "limits.message", MESSAGE)?
@@ -206,6 +268,19 @@ impl Source<'_> {
         let (least, most, number) = (show(*range.start()), show(*range.end()), show(number));
         Err(self.error(&span, format!("{number} is out of range: '{key}' is from {least} to {most}")))
     }
+}
+
+/// That a name cannot be a command's.
+fn no_command(name: &str) -> String {
+    format!(
+        "'{}' is no name for a command: write \"guest-VENDOR-NAME\", small letters and digits, each word with a letter first, {LONGEST} characters at most",
+        name.escape_debug()
+    )
+}
+
+/// That a name is there already.
+fn twice(name: &str, names: &[(Arc<str>, Origin)]) -> Option<String> {
+    names.iter().any(|(other, _)| **other == *name).then(|| format!("'{name}' stands twice"))
 }
 
 /// A table as JSON; `path` leads to it.

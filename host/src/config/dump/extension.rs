@@ -1,11 +1,14 @@
 //! `[extensions]` and `[extension.NAME]` as text, without what is as by default.
 
+use std::sync::Arc;
+
 use toml::Spanned;
 
-use super::super::extension::{CallLimits, Extension, Extensions};
+use super::super::extension::{CallLimits, Extension, Extensions, OnFailure};
 use super::super::schema::{CompileTable, ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
 use super::super::size;
 use super::{plain, time};
+use crate::policy::Origin;
 
 pub(super) fn extensions(extensions: &Extensions) -> ExtensionsTable {
     let default = Extensions::default();
@@ -30,10 +33,17 @@ pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOr
         let limits = limits(&extension.limits);
         let table = ExtensionTable {
             module: Some(plain(extension.module.clone())),
-            add: extension
-                .add
-                .as_ref()
-                .map(|names| names.iter().map(|(name, _)| plain(name.to_string())).collect()),
+            add: extension.add.as_ref().map(|names| all(names)),
+            overrides: names(&extension.overrides),
+            wrap: names(&extension.wraps),
+            commands: names(&extension.commands),
+            env: (!extension.env.is_empty()).then(|| {
+                let variable = |(name, value): &(String, String)| (name.clone(), plain(value.clone()));
+                extension.env.iter().map(variable).collect()
+            }),
+            while_frozen: extension.while_frozen.then_some(true),
+            on_failure: (extension.on_failure != OnFailure::Error)
+                .then(|| plain(extension.on_failure.as_str().to_owned())),
             config: settings.clone().map(plain),
             limits: (!limits.is_empty()).then_some(limits),
             ..ExtensionTable::default()
@@ -43,12 +53,23 @@ pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOr
     InOrder(list.iter().zip(settings).map(table).collect())
 }
 
+/// Names, if there are any.
+fn names(names: &[(Arc<str>, Origin)]) -> Option<Vec<Spanned<String>>> {
+    (!names.is_empty()).then(|| all(names))
+}
+
+fn all(names: &[(Arc<str>, Origin)]) -> Vec<Spanned<String>> {
+    names.iter().map(|(name, _)| plain(name.to_string())).collect()
+}
+
 fn limits(limits: &CallLimits) -> LimitsTable {
     let default = CallLimits::default();
     let number_unless = |number: u64, default: u64| (number != default).then(|| plain(number));
     LimitsTable {
         cpu: (limits.cpu != default.cpu).then(|| time(limits.cpu)),
-        time: (limits.time != default.time).then(|| time(limits.time)),
+        // Both are what is written, or both as by default.
+        time: ((limits.time, limits.time_over) != (default.time, default.time_over))
+            .then(|| time(limits.time)),
         memory: size_unless(limits.memory, default.memory),
         message: size_unless(limits.message, default.message),
         host_calls: number_unless(limits.host_calls, default.host_calls),

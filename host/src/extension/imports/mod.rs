@@ -2,6 +2,7 @@
 //! linker, for each function asks the call that it serves what is granted; what is not on the list is refused before anything is linked.
 
 mod clocks;
+mod commands;
 mod own;
 mod random;
 mod shell;
@@ -11,6 +12,9 @@ use wasmtime::component::Linker;
 
 use super::call::Call;
 use super::names::is_interface;
+use waga_builtins::FAMILIES;
+
+pub(super) use commands::link_typed;
 
 /// The version of WASI whose interfaces are linked; earlier ones of 0.2 are served by the same.
 const WASI: &str = "0.2.12";
@@ -44,6 +48,8 @@ pub enum Standing {
     Free,
     /// The operator can grant it, by this line in the extension's table.
     Granted(String),
+    /// No operator can grant it, for this reason.
+    Forbidden(String),
     /// This agent has no such thing.
     Unknown,
 }
@@ -55,25 +61,34 @@ pub fn standing(import: &str) -> Standing {
         Some((path, version)) => path == interface && version.starts_with("0.2."),
         None => false,
     };
-    // An interface of waga:guest bears the name of its command.
-    let command = import.strip_prefix("waga:guest/").and_then(|rest| rest.split('@').next());
-    if own("log") || own("config") || LINKED.iter().any(|interface| wasi(interface)) {
+    if own("log") || own("config") || own("next") || LINKED.iter().any(|interface| wasi(interface)) {
         Standing::Free
     } else if own("exec") {
         Standing::Granted("exec = [{ program = \"/…\" }], with each program that it may run".into())
     } else if own("call") {
         Standing::Granted("commands = [\"guest-…\"], with each command that it may call".into())
-    } else if let Some(command) = command {
-        Standing::Granted(format!("commands = [\"{command}\"]"))
+    } else if let Some(command) = command_of(import) {
+        match FAMILIES.iter().copied().flatten().find(|builtin| builtin.name == command) {
+            Some(builtin) if builtin.grantable => Standing::Granted(format!("commands = [\"{command}\"]")),
+            Some(_) => Standing::Forbidden(format!("no extension may call {command}")),
+            None => Standing::Unknown,
+        }
     } else {
         Standing::Unknown
     }
+}
+
+/// The command whose interface of `waga:guest` this import is: it bears its name.
+pub(super) fn command_of(import: &str) -> Option<&str> {
+    let (command, version) = import.strip_prefix("waga:guest/")?.split_once('@')?;
+    version.starts_with("1.").then_some(command)
 }
 
 /// Links everything that there is.
 pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     wasmtime_wasi_io::add_to_linker_async(linker)?;
     own::link(linker)?;
+    commands::link(linker)?;
     clocks::link(linker)?;
     random::link(linker)?;
     shell::link(linker)?;

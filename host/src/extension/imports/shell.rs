@@ -1,4 +1,4 @@
-//! `wasi:cli` but for its streams: no arguments, no environment, no terminal, and an end that ends the component alone.
+//! `wasi:cli` but for its streams: no arguments, the environment that the operator gives, no terminal, and an end that ends the component alone.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
@@ -13,7 +13,7 @@ pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     let mut instance = linker.instance(&wasi("cli/environment"))?;
     instance.func_wrap("get-environment", |mut cx: StoreContextMut<'_, Call>, (): ()| {
         cx.data_mut().count()?;
-        Ok((Vec::<(String, String)>::new(),))
+        Ok((cx.data().grant.env.to_vec(),))
     })?;
     instance.func_wrap("get-arguments", |mut cx: StoreContextMut<'_, Call>, (): ()| {
         cx.data_mut().count()?;

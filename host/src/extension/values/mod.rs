@@ -6,8 +6,11 @@
 mod read;
 mod write;
 
-pub use read::{Budget, arguments};
+pub use read::{Budget, arguments, result};
 pub use write::{Unspelt, value as write};
+
+/// How much more memory a message may take as values than as bytes.
+pub(super) const AS_VALUES: usize = 10;
 
 #[cfg(test)]
 mod tests;

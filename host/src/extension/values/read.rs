@@ -10,22 +10,35 @@ use crate::extension::shape::Shape;
 
 type Result<T> = std::result::Result<T, Fault>;
 
+/// The word of an enum for what it has no word for.
+const UNKNOWN: &str = "unknown";
+
 /// So many fields are looked through faster than they are looked up.
 const FEW: usize = 16;
 
 /// Bytes of memory that the values of one message may still take.
 #[derive(Debug)]
-pub struct Budget(usize);
+pub struct Budget {
+    left: usize,
+    /// Whether it is a result, which may have members that nobody knows.
+    grows: bool,
+}
 
 impl Budget {
     /// So many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self(bytes)
+        Self { left: bytes, grows: false }
+    }
+
+    /// So many bytes, of a result: members that its type does not have are passed over, and words that it does not have are `unknown`
+    /// where it has that one.
+    pub fn of_result(bytes: usize) -> Self {
+        Self { left: bytes, grows: true }
     }
 
     fn take(&mut self, values: usize, bytes: usize) -> Result<()> {
         let cost = values.saturating_mul(size_of::<Val>()).saturating_add(bytes);
-        self.0 = self.0.checked_sub(cost).ok_or_else(|| {
+        self.left = self.left.checked_sub(cost).ok_or_else(|| {
             Fault::new(Kind::Other(
                 "the arguments come to more values than the limit on messages lets pass".into(),
             ))
@@ -42,6 +55,14 @@ pub fn arguments(text: &[u8], params: &[(String, Shape)], budget: &mut Budget) -
     budget.take(params.len(), 0)?;
     let values = fields(text, params, &Place::Root, budget)?;
     Ok(values.into_iter().map(|(_, value)| value).collect())
+}
+
+/// A result, from checked text.
+///
+/// # Errors
+/// It is not of the shape, or comes to more values than the budget.
+pub fn result(text: &[u8], shape: &Shape, budget: &mut Budget) -> Result<Val> {
+    value(text, shape, &Place::Root, budget)
 }
 
 /// The members of an object, in the order of the shape; those that may be absent are there all the same, as `none`.
@@ -82,8 +103,8 @@ fn fields(
     // In the order of the schema, and what is missing before what is too much: as the agent's own commands.
     let values = fields.iter().zip(found).map(read).collect::<Result<Vec<_>>>()?;
     match unexpected {
-        Some(key) => Err(Fault::new(Kind::Unexpected).at(&Place::Member(place, &key))),
-        None => Ok(values),
+        Some(key) if !budget.grows => Err(Fault::new(Kind::Unexpected).at(&Place::Member(place, &key))),
+        _ => Ok(values),
     }
 }
 
@@ -151,9 +172,10 @@ fn value(text: &[u8], shape: &Shape, place: &Place<'_>, budget: &mut Budget) -> 
         Shape::Record(shapes) => Val::Record(fields(object(text, place)?, shapes, place, budget)?),
         Shape::Option(_) if text == b"null" => Val::Option(None),
         Shape::Option(shape) => Val::Option(Some(Box::new(value(text, shape, place, budget)?))),
-        Shape::Enum(names) => Val::Enum(word(text, names, place)?),
+        Shape::Enum(names) => Val::Enum(word(text, names, place, budget.grows)?),
         Shape::Flags(names) => {
-            let read = |(at, text): (usize, &[u8])| word(text, names, &Place::Element(place, at));
+            let read =
+                |(at, text): (usize, &[u8])| word(text, names, &Place::Element(place, at), budget.grows);
             let mut set = array(text, place)?.enumerate().map(read).collect::<Result<Vec<_>>>()?;
             set.sort_unstable();
             set.dedup();
@@ -161,7 +183,7 @@ fn value(text: &[u8], shape: &Shape, place: &Place<'_>, budget: &mut Budget) -> 
             Val::Flags(set)
         }
         Shape::Variant(cases) => variant(object(text, place)?, cases, place, budget)?,
-        Shape::Result(ok, err) => result(object(text, place)?, [ok, err], place, budget)?,
+        Shape::Result(ok, err) => outcome(object(text, place)?, [ok, err], place, budget)?,
     })
 }
 
@@ -198,7 +220,7 @@ fn variant(
 }
 
 /// `{"ok": …}` or `{"err": …}`.
-fn result(
+fn outcome(
     text: &[u8],
     arms: [&Option<Box<Shape>>; 2],
     place: &Place<'_>,
@@ -276,10 +298,13 @@ fn string<'a>(text: &'a [u8], place: &Place<'_>) -> Result<std::borrow::Cow<'a, 
 }
 
 /// One of these words.
-fn word(text: &[u8], names: &[String], place: &Place<'_>) -> Result<String> {
+fn word(text: &[u8], names: &[String], place: &Place<'_>, grows: bool) -> Result<String> {
     let word = string(text, place)?;
     if names.iter().any(|name| *name == word) {
         return Ok(word.into_owned());
+    }
+    if grows && names.iter().any(|name| name == UNKNOWN) {
+        return Ok(UNKNOWN.to_owned());
     }
     Err(Fault::new(Kind::BadValue(shorten(&word).to_owned())).at(place))
 }

@@ -1,0 +1,208 @@
+//! One command: who provides it, outermost first, and how a call goes through them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use waga_builtins::qapi::Arguments;
+use waga_builtins::{BoxFuture, Builtin, Caller, Context, Error, Reply, Result, WhileFrozen};
+
+#[cfg(feature = "extensions")]
+use crate::extension::Handle;
+
+/// Who can serve a command. Closed on purpose: what comes from outside comes as an extension.
+#[derive(Debug, Clone)]
+pub enum Provider {
+    /// One of the agent's own commands.
+    Builtin(&'static Builtin),
+    /// One of an extension.
+    #[cfg(feature = "extensions")]
+    Extension(Handle),
+}
+
+impl Provider {
+    /// How an extension provides it.
+    #[cfg(feature = "extensions")]
+    pub(super) fn mode(&self) -> Option<waga_builtins::ExtensionMode> {
+        match self {
+            Self::Builtin(_) => None,
+            Self::Extension(handle) => Some(handle.mode()),
+        }
+    }
+}
+
+/// What policy and wire need to know of a command; whoever is laid over a builtin inherits them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flags {
+    /// Whether it may run while filesystems are frozen.
+    pub while_frozen: WhileFrozen,
+    /// Whether its success is answered.
+    pub replies: bool,
+    /// Whether its reply is preceded by the byte 0xFF.
+    pub delimited: bool,
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct Slot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its flags.
+    pub flags: Flags,
+    /// Wraps, override, builtin; never empty.
+    pub(super) chain: Vec<Provider>,
+}
+
+/// Providers of a command from one of them on, which is below whoever has this.
+#[derive(Debug, Clone)]
+pub struct Below {
+    slot: Arc<Slot>,
+    at: usize,
+    /// Whether a component waits for it.
+    nested: bool,
+}
+
+impl Below {
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.at >= self.slot.chain.len()
+    }
+
+    /// Whether a component waits for what is called here, which keeps others of its kind waiting.
+    pub fn is_nested(&self) -> bool {
+        self.nested
+    }
+
+    /// The same, for a component to wait for.
+    #[must_use]
+    pub fn nested(mut self) -> Self {
+        self.nested = true;
+        self
+    }
+
+    /// Runs the first of them.
+    ///
+    /// # Errors
+    /// `GenericError` if there is nobody, and whatever the command fails with.
+    pub fn call<'a>(&'a self, cx: &'a Context, arguments: Arguments) -> BoxFuture<'a, Result<Reply>> {
+        match self.slot.chain.get(self.at) {
+            Some(Provider::Builtin(builtin)) => builtin.call(cx, arguments),
+            #[cfg(feature = "extensions")]
+            Some(Provider::Extension(handle)) => {
+                let below = Self { slot: self.slot.clone(), at: self.at + 1, nested: self.nested };
+                Box::pin(handle.call(cx, arguments, below))
+            }
+            None => {
+                let text = format!("there is nothing below {}", self.slot.name);
+                Box::pin(async { Err(Error::generic(text)) })
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Those of its providers that a call goes through: all of them; or, where an extension that is one of them calls it, what is below
+    /// that.
+    pub fn called_by(self: &Arc<Self>, caller: &Caller) -> Below {
+        let at = match caller {
+            #[cfg(feature = "extensions")]
+            Caller::Extension(extension, _) => {
+                let is_own = |provider: &Provider| matches!(provider, Provider::Extension(handle) if handle.extension() == extension);
+                self.chain.iter().position(is_own).map_or(0, |place| place + 1)
+            }
+            _ => 0,
+        };
+        Below { slot: self.clone(), at, nested: caller.depth() > 0 }
+    }
+
+    /// The names of its arguments, by the schema.
+    pub fn arguments(&self) -> ArgumentNames {
+        match self.chain.last() {
+            Some(Provider::Builtin(builtin)) => ArgumentNames::Fixed((builtin.arguments)()),
+            #[cfg(feature = "extensions")]
+            Some(Provider::Extension(handle)) => ArgumentNames::Reflected(handle.arguments().clone()),
+            None => ArgumentNames::default(),
+        }
+    }
+
+    /// Why it cannot be called now, whatever policy says.
+    pub fn unavailable(&self) -> Option<String> {
+        match &self.chain[0] {
+            Provider::Builtin(_) => None,
+            // What is below would serve it.
+            #[cfg(feature = "extensions")]
+            Provider::Extension(handle) if handle.gives_way() && self.chain.len() > 1 => None,
+            #[cfg(feature = "extensions")]
+            Provider::Extension(handle) => handle.unavailable(),
+        }
+    }
+
+    /// The extension that adds it, if one does.
+    pub(super) fn added(&self) -> Option<&Arc<str>> {
+        self.chain.iter().find_map(|provider| match provider {
+            #[cfg(feature = "extensions")]
+            Provider::Extension(handle) if handle.mode() == waga_builtins::ExtensionMode::Add => {
+                Some(handle.extension())
+            }
+            _ => None,
+        })
+    }
+
+    /// The extension that the outermost provider is of.
+    pub fn extension(&self) -> Option<&Arc<str>> {
+        match &self.chain[0] {
+            Provider::Builtin(_) => None,
+            #[cfg(feature = "extensions")]
+            Provider::Extension(handle) => Some(handle.extension()),
+        }
+    }
+
+    /// Whether its result may be written down too; one of an extension never is.
+    pub(crate) fn result_audited(&self) -> bool {
+        match &self.chain[0] {
+            Provider::Builtin(builtin) => builtin.result_audited,
+            #[cfg(feature = "extensions")]
+            Provider::Extension(_) => false,
+        }
+    }
+
+    /// The arguments whose values may be written down.
+    pub fn audited(&self) -> &'static [&'static str] {
+        self.builtin().map(|builtin| builtin.audited).unwrap_or_default()
+    }
+
+    /// The agent's own command of this name, whoever stands before it.
+    pub(super) fn builtin(&self) -> Option<&'static Builtin> {
+        match self.chain.last()? {
+            Provider::Builtin(builtin) => Some(builtin),
+            #[cfg(feature = "extensions")]
+            Provider::Extension(_) => None,
+        }
+    }
+}
+
+/// The names of a command's arguments.
+#[derive(Debug, Clone)]
+pub enum ArgumentNames {
+    /// Those of one of the agent's own.
+    Fixed(&'static [&'static str]),
+    /// Those of a component's function.
+    Reflected(Arc<[Arc<str>]>),
+}
+
+impl Default for ArgumentNames {
+    fn default() -> Self {
+        Self::Fixed(&[])
+    }
+}
+
+impl ArgumentNames {
+    /// This name, if it is one of them.
+    pub fn find(&self, name: &str) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Fixed(names) => names.iter().find(|known| **known == name).map(|&known| known.into()),
+            Self::Reflected(names) => {
+                names.iter().find(|known| ***known == *name).map(|known| known.to_string().into())
+            }
+        }
+    }
+}
