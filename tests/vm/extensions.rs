@@ -37,6 +37,9 @@ limits = { cpu = "10s", time = "30s" }
 module = "/usr/lib/waga/greeting.wasm"
 config = { greeting = "Good morning" }
 limits = { cpu = "10s", time = "30s" }
+[extension.vectors]
+module = "/usr/lib/waga/vectors.wasm"
+limits = { cpu = "10s", time = "30s" }
 [extension.stopped]
 module = "/usr/lib/waga/stopped.wasm"
 limits = { cpu = "1s", time = "30s" }
@@ -49,8 +52,7 @@ limits = { cpu = "300s", time = "300s" }
 /// `crc32` of "hello".
 const HELLO: &str = r#"{"algorithm":"crc32","length":5,"hex":"3610a686"}"#;
 
-/// The guest's processor compiles for itself. What this machine compiled of `checksum` is there, too, and is either run or, if it needs
-/// what that processor does not have, compiled anew.
+/// The guest's processor compiles for itself, but for `checksum`, which this machine compiled.
 #[test]
 fn extensions_serve_and_harm_nobody() -> Result<()> {
     let Some(image) = with_extensions("native", &["checksum"])? else { return Ok(()) };
@@ -69,6 +71,28 @@ fn extensions_serve_and_harm_nobody() -> Result<()> {
             ensure!(one(agent, "checksum")?["runtime"] == "native");
             rests(guest, "with extensions that were called")
         })
+    })
+}
+
+/// Machine code that this machine compiled runs on another processor: an emulated one, without half of what this one may have. There is
+/// no compiler to make up for code that does not load.
+#[test]
+fn machine_code_that_the_host_compiled_runs_in_a_guest() -> Result<()> {
+    let all = ["checksum", "greeting", "vectors", "stopped", "runaway"];
+    let Some(image) = with_extensions("native", &all)? else { return Ok(()) };
+    in_guest(&image, |guest| {
+        let agent = &mut step("the first answer", || guest.connect())?;
+        agent.patience(COMPILES)?;
+        let hello: Value = serde_json::from_str(HELLO)?;
+        let made = agent.run("guest-acme-checksum", json!({"data": "aGVsbG8=", "algorithm": "crc32"}))?;
+        ensure!(made == hello, "{made}");
+        let made = agent.run("guest-test-vectors", json!({"n": 7}))?;
+        ensure!(made == 49, "{made}");
+        for name in ["checksum", "vectors"] {
+            let told = one(agent, name)?;
+            ensure!(told["runtime"] == "native" && told["calls"] == 1, "{told}");
+        }
+        Ok(())
     })
 }
 
@@ -141,6 +165,7 @@ fn with_extensions(runtime: &str, compiled: &[&str]) -> Result<Option<Image>> {
     for name in ["stopped", "runaway"] {
         fs::write(modules.join(format!("{name}.wasm")), endless(&format!("guest-test-{name}")))?;
     }
+    fs::write(modules.join("vectors.wasm"), vectors())?;
 
     // An agent of this machine fills a cache.
     let mut here = format!("[extensions]\nruntime = '{runtime}'\ncache = '{}'\n", cache.display());
@@ -187,6 +212,16 @@ fn with_compiler(image: Image) -> Result<Image> {
 fn endless(command: &str) -> Vec<u8> {
     let wit = format!("package test:it; interface i {{ {command}: func(); }} world w {{ export i; }}");
     component(&wit, &format!(r#"(func (export "test:it/i#{command}") (loop br 0))"#))
+}
+
+/// A component whose command squares a number, with vectors: for these the compiler takes what the processor has.
+fn vectors() -> Vec<u8> {
+    let wit =
+        "package test:it; interface i { guest-test-vectors: func(n: u32) -> u32; } world w { export i; }";
+    let wat = r#"(func (export "test:it/i#guest-test-vectors") (param i32) (result i32) (local $n v128)
+        (local.set $n (i8x16.swizzle (i32x4.splat (local.get 0)) (v128.const i8x16 0 1 2 3 0 1 2 3 0 1 2 3 0 1 2 3)))
+        (i32x4.extract_lane 3 (i32x4.trunc_sat_f32x4_u (f32x4.nearest (f32x4.convert_i32x4_u (i32x4.mul (local.get $n) (local.get $n)))))))"#;
+    component(wit, wat)
 }
 
 /// What the agent tells of each extension.

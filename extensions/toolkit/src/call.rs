@@ -36,11 +36,11 @@ pub(crate) struct Options {
     /// Its arguments.
     #[arg(value_name = "ARGUMENT")]
     arguments: Vec<OsString>,
-    /// What the component gets as its configuration, a JSON object.
+    /// Its configuration, a JSON object.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     config: String,
-    /// What it runs as.
-    #[arg(long, value_enum, default_value = "native")]
+    /// What it runs as: native or pulley.
+    #[arg(long, value_enum, default_value = "native", hide_possible_values = true)]
     runtime: Runtime,
     /// Say on stderr what took how long.
     #[arg(short, long)]

@@ -55,3 +55,28 @@ fn print(text: &str) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Help is read on terminals of 80 columns.
+    #[test]
+    fn every_page_of_help_fits_a_terminal() {
+        fn look(command: &mut clap::Command, seen: &mut Vec<String>) {
+            for page in [command.render_help().to_string(), command.render_long_help().to_string()] {
+                let wide: Vec<&str> = page.lines().filter(|line| line.chars().count() > 80).collect();
+                assert!(wide.is_empty(), "{}: {wide:#?}", command.get_name());
+            }
+            seen.push(command.get_name().to_owned());
+            command.get_subcommands_mut().for_each(|verb| look(verb, seen));
+        }
+        let mut command = Cli::command();
+        command.build();
+        let mut seen = Vec::new();
+        look(&mut command, &mut seen);
+        assert!(seen.iter().any(|name| name == "build") && seen.len() > 4, "{seen:?}");
+    }
+}

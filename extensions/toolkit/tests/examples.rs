@@ -156,6 +156,48 @@ fn a_missing_compiler_is_named_with_the_command_that_installs_it() {
     assert!(errors.contains("apt install") && errors.contains("clang-19"), "{errors}");
 }
 
+/// A program of this text. Written by another process: whoever starts one at this moment would keep our file open, and it could not be run.
+fn script(file: &Path, text: &str) {
+    let words =
+        ["-c", r#"mkdir -p "$(dirname "$1")" && printf '#!/bin/sh\n%s\n' "$2" >"$1" && chmod +x "$1""#, "sh"];
+    assert!(Command::new("sh").args(words).arg(file).arg(text).status().unwrap().success());
+}
+
+/// Debian's compilers have the library for WebAssembly, and no linker: LLVM's does, whose name may have a version.
+#[test]
+fn a_compiler_without_a_linker_is_given_one() {
+    let toolchain = tempfile::tempdir().unwrap();
+    let at = |name: &str| toolchain.path().join(name);
+    let root = toolchain.path().display();
+    script(
+        &at("bin/rustc"),
+        &format!(r#"case "$*" in *target-libdir*) echo {root}/lib ;; *sysroot*) echo {root} ;; esac"#),
+    );
+    let cargo = r#"case $1 in metadata) echo '{"packages": []}' ;; *) /usr/bin/env >&2; exit 7 ;; esac"#;
+    script(&at("bin/cargo"), cargo);
+    std::fs::create_dir_all(at("lib/rustlib/any-host/bin")).unwrap();
+    std::fs::write(at("lib/libstd-0.rlib"), "").unwrap();
+    let build = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_waga-ext"))
+            .args(["build", crate::root().join("examples/checksum").to_str().unwrap()])
+            .args(["--cache", at("cache").to_str().unwrap()])
+            .env("PATH", at("bin"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let missing = format!("{root}/bin/rustc has no linker for WebAssembly: run `apt install lld`");
+    assert!(build().contains(&missing), "{}", build());
+    script(&at("bin/wasm-ld-19"), "");
+    let given = format!("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER={root}/bin/wasm-ld-19\n");
+    assert!(build().contains(&given), "{}", build());
+    // A rustup's compiler has its own.
+    script(&at("lib/rustlib/any-host/bin/rust-lld"), "");
+    let errors = build();
+    assert!(errors.contains("cargo failed (exit status: 7)") && !errors.contains("_LINKER="), "{errors}");
+}
+
 /// What `wit/deps` of an example has is a copy, and the original may have gone on.
 #[test]
 fn copies_of_the_contract_are_what_it_is_now() {

@@ -202,3 +202,51 @@ fn each_limit_stops_what_it_is_for() {
         Err(Failure::Passed),
     );
 }
+
+/// Machine code is of the architecture's baseline, which on x86-64 has no instruction for much of this.
+#[test]
+fn simd_is_whole_at_the_baseline() {
+    let a = "(v128.const i8x16 1 -2 3 -4 5 -6 7 -8 9 -10 100 -120 13 -14 127 -128)";
+    let b = "(v128.const i8x16 7 0 31 4 15 2 250 8 11 6 1 9 3 100 5 13)";
+    let f = "(v128.const f32x4 1.5 -2.5 3.49 -0.75)";
+    let d = "(v128.const f64x2 -7.5 8.25)";
+    let mut code = String::new();
+    let mut mix = |op: &str, operands: &[&str]| {
+        // The sum is turned each time, or equal results would cancel each other.
+        let operands = operands.join(" ");
+        code.push_str(&format!(
+            "(local.set $sum (v128.xor (i8x16.shuffle 3 4 5 6 7 8 9 10 11 12 13 14 15 0 1 2 (local.get $sum) (local.get $sum)) ({op} {operands})))"
+        ));
+    };
+    for (operands, ops) in [
+        (
+            &[a, b][..],
+            "i8x16.swizzle i8x16.avgr_u i8x16.min_s i8x16.max_s i8x16.add_sat_s i8x16.narrow_i16x8_u \
+             i16x8.q15mulr_sat_s i16x8.extmul_low_i8x16_s i16x8.extmul_high_i8x16_u i16x8.narrow_i32x4_u i16x8.min_u \
+             i32x4.mul i32x4.dot_i16x8_s i32x4.min_u i32x4.max_s i32x4.extmul_low_i16x8_u \
+             i64x2.mul i64x2.eq i64x2.gt_s i64x2.extmul_high_i32x4_s",
+        ),
+        (
+            &[a],
+            "i8x16.popcnt i8x16.abs i16x8.extadd_pairwise_i8x16_s i32x4.extadd_pairwise_i16x8_u i64x2.abs \
+             i64x2.extend_low_i32x4_s",
+        ),
+        (
+            &[f],
+            "f32x4.ceil f32x4.floor f32x4.trunc f32x4.nearest i32x4.trunc_sat_f32x4_u f64x2.promote_low_f32x4",
+        ),
+        (&[d], "f64x2.ceil f64x2.floor f64x2.trunc f64x2.nearest i32x4.trunc_sat_f64x2_s_zero"),
+    ] {
+        for op in ops.split_whitespace() {
+            mix(op, operands);
+        }
+    }
+    mix("f32x4.pmin", &[f, "(f32x4.splat (f32.nearest (f32.const 2.5)))"]);
+    mix("v128.bitselect", &[a, b, f]);
+    let wat = format!(
+        r#"(func (export "test:it/i#guest-test-x") (result i32) (local $sum v128) {code}
+            (i32.xor (i32.xor (i32x4.extract_lane 0 (local.get $sum)) (i32x4.extract_lane 1 (local.get $sum)))
+                (i32.xor (i32x4.extract_lane 2 (local.get $sum)) (i32.popcnt (i32x4.extract_lane 3 (local.get $sum))))))"#
+    );
+    check("guest-test-x: func() -> u32;", &wat, CallLimits::default(), "{}", Ok("2169627385"));
+}

@@ -23,12 +23,13 @@ pub(super) const PAGE: usize = 4096;
 /// checked through this very descriptor.
 ///
 /// # Errors
-/// Another version, configuration or processor; or pages cannot be made executable.
-pub(super) fn load(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
+/// Another version, configuration or processor; or pages cannot be made executable. It says which: what the engine puts around it names only
+/// a path, and that one is ours.
+pub(super) fn load(engine: &Engine, file: &File) -> Result<Component, String> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: the contents are those that `waga-ext compile` wrote: the cache is a folder of root's alone, a file there is replaced by
     // rename and never edited, and its digest was compared with the one taken when it was made, on this descriptor.
-    unsafe { Component::deserialize_file(engine, path) }
+    unsafe { Component::deserialize_file(engine, path) }.map_err(|error| error.root_cause().to_string())
 }
 
 /// Whether pages of this file can be made executable: systemd's MemoryDenyWriteExecute, SELinux and a folder mounted noexec all say no.
@@ -46,7 +47,17 @@ pub(super) fn is_executable(file: impl AsFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    #[test]
+    fn what_is_not_loaded_says_why() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"no artifact").unwrap();
+        let error = load(&Engine::default(), &file).unwrap_err();
+        assert!(!error.contains("/proc/self/fd") && error.contains("ELF"), "{error}");
+    }
 
     #[test]
     fn pages_of_an_ordinary_file_can_be_run() {

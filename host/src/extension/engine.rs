@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use smol::future::or;
 use smol::lock::Semaphore;
 use smol::{Executor, Task};
+use target_lexicon::{Architecture, Triple};
 use wasmtime::{Config, Engine as Wasmtime};
 
 use super::clock::{Clock, Until};
 use super::stacks::Stacks;
 
 /// The format of artifacts: whatever is compiled by another engine, or by one that was set up otherwise, is compiled anew.
-pub const ARTIFACTS: &str = "wasmtime-48.0.8-2";
+pub const ARTIFACTS: &str = "wasmtime-48.0.8-3";
 
 /// Calls of all extensions at once: what they may have in memory together is bounded by it.
 pub(super) const AT_ONCE: usize = 16;
@@ -33,7 +34,7 @@ const GRACE: Duration = Duration::from_millis(100);
 /// What components run as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Machine code of this processor.
+    /// Machine code: of what every processor of this architecture has.
     Native,
     /// Code of the Pulley interpreter.
     Pulley,
@@ -65,6 +66,17 @@ pub fn config(kind: Kind, stack: usize) -> wasmtime::Result<Config> {
     config.wasm_backtrace_max_frames(NonZeroUsize::new(8)).generate_address_map(false);
     if kind == Kind::Pulley {
         config.target("pulley64")?;
+        return Ok(config);
+    }
+    // Said, a target is the architecture's baseline; unsaid, the features of the processor that compiles would be in the code, and what one
+    // machine put into a cache would not load on another. All of WebAssembly's SIMD is there at the baseline, too: on x86-64 that is SSE2,
+    // and what needs more (SSSE3 to swizzle, SSE4.1 to round) is made of several instructions or a call into the engine.
+    let host = Triple::host();
+    // Elsewhere there is no compiler, and the engine's own choice is its interpreter.
+    if let Architecture::X86_64 | Architecture::Aarch64(_) | Architecture::S390x | Architecture::Riscv64(_) =
+        host.architecture
+    {
+        config.target(&host.to_string())?;
     }
     Ok(config)
 }

@@ -52,7 +52,8 @@ pub(super) fn make(project: &Project<'_>, sources: &[PathBuf]) -> Result<Module>
     say(&match &route {
         Route::Clang(clang, _) => format!("C: {} with the libc in {HEADERS}", clang.display()),
         Route::Zig(zig, words) => {
-            format!("C: {} {}, which builds its libc once (half a minute)", zig.display(), words.join(" "))
+            let words: String = words.iter().map(|word| format!(" {word}")).collect();
+            format!("C: {}{words}, which builds its libc once (half a minute)", zig.display())
         }
     });
     let folder = bindings_folder(project);

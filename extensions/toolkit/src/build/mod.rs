@@ -20,6 +20,7 @@ use crate::{component, wit_text};
 /// wit/ is a C project. It is built by the compilers that are installed; a
 /// missing one is named with the command that installs it.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Options {
     /// The project's folder.
     #[arg(default_value = ".")]
@@ -33,8 +34,9 @@ pub(crate) struct Options {
     /// The world to build, if the WIT has several (C only).
     #[arg(long)]
     world: Option<String>,
-    /// Where what is built once is kept, for all projects
-    /// [default: $XDG_CACHE_HOME/waga-ext or ~/.cache/waga-ext].
+    /// Where builds are kept [default: ~/.cache/waga-ext].
+    ///
+    /// One folder for all projects; in $XDG_CACHE_HOME, if that is set.
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
     /// Fetch nothing, not even crates.

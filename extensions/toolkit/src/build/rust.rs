@@ -24,20 +24,23 @@ const INSTALL: &str = "run `rustup target add wasm32-unknown-unknown`, or on Deb
 struct Route {
     rustc: PathBuf,
     cargo: PathBuf,
-    /// The linker, if the standard library has to be built, too.
-    build_std: Option<PathBuf>,
+    /// Whether the standard library has to be built, too.
+    builds_std: bool,
+    /// The linker, if the compiler came without one.
+    linker: Option<PathBuf>,
 }
 
 /// Builds the crate.
 pub(super) fn make(project: &Project<'_>) -> Result<Module> {
     let route = route()?;
-    say(&match &route.build_std {
-        None => format!("Rust: {} has the standard library for {TARGET}", route.rustc.display()),
-        Some(linker) => format!(
-            "Rust: {} builds the standard library for {TARGET}, once (a minute or two), with {}",
-            route.rustc.display(),
-            linker.display()
-        ),
+    let rustc = route.rustc.display();
+    let with =
+        route.linker.as_ref().map_or_else(String::new, |linker| format!(", with {}", linker.display()));
+    say(&match route.builds_std {
+        false => format!("Rust: {rustc} has the standard library for {TARGET}{with}"),
+        true => {
+            format!("Rust: {rustc} builds the standard library for {TARGET}, once (a minute or two){with}")
+        }
     });
     let messages = run(&mut command(&route, project))?;
     let manifest = project.folder.join("Cargo.toml");
@@ -58,14 +61,18 @@ fn route() -> Result<Route> {
         .flatten()
         .filter(|(rustc, cargo)| is_program(rustc) && is_program(cargo))
         .collect();
-    if let Some((rustc, cargo)) = pairs.iter().find(|(rustc, _)| has_library(rustc)) {
-        return Ok(Route { rustc: rustc.clone(), cargo: cargo.clone(), build_std: None });
-    }
-    let Some((rustc, cargo)) = pairs.iter().find(|(rustc, _)| has_source(rustc)) else {
+    let ready = pairs.iter().find(|(rustc, _)| has_library(rustc)).map(|pair| (pair, false));
+    let route = ready.or_else(|| pairs.iter().find(|(rustc, _)| has_source(rustc)).map(|pair| (pair, true)));
+    let Some(((rustc, cargo), builds_std)) = route else {
         bail!("no Rust compiler here can build for {TARGET}: {INSTALL}");
     };
-    let linker = linker().context("Rust's linker for WebAssembly is missing: run `apt install lld-19`")?;
-    Ok(Route { rustc: rustc.clone(), cargo: cargo.clone(), build_std: Some(linker) })
+    let linker = match has_linker(rustc) {
+        true => None,
+        false => Some(linker().with_context(|| {
+            format!("{} has no linker for WebAssembly: run `apt install lld`", rustc.display())
+        })?),
+    };
+    Ok(Route { rustc: rustc.clone(), cargo: cargo.clone(), builds_std, linker })
 }
 
 fn has_library(rustc: &Path) -> bool {
@@ -88,14 +95,20 @@ fn has_source(rustc: &Path) -> bool {
     sysroot(rustc).is_some_and(|root| root.join("lib/rustlib/src/rust/library/Cargo.lock").exists())
 }
 
-/// Debian's compilers come without one.
+/// Where a rustup's compiler looks for its linker; Debian's come without one.
+fn own_linker(rustc: &Path) -> Option<PathBuf> {
+    let hosts = std::fs::read_dir(sysroot(rustc)?.join("lib/rustlib")).ok()?;
+    hosts.flatten().map(|host| host.path().join("bin/rust-lld")).find(|file| is_program(file))
+}
+
+fn has_linker(rustc: &Path) -> bool {
+    own_linker(rustc).is_some() || find("rust-lld").is_some()
+}
+
+/// For a compiler without one: LLVM's, else another compiler's.
 fn linker() -> Option<PathBuf> {
     let names = std::iter::once("wasm-ld".to_owned()).chain((14..=22).rev().map(|n| format!("wasm-ld-{n}")));
-    names.into_iter().find_map(|name| find(&name)).or_else(|| {
-        let host = std::env::consts::ARCH;
-        let bin = format!("lib/rustlib/{host}-unknown-linux-gnu/bin/rust-lld");
-        sysroot(&find("rustc")?).map(|root| root.join(bin)).filter(|file| is_program(file))
-    })
+    names.into_iter().find_map(|name| find(&name)).or_else(|| own_linker(&find("rustc")?))
 }
 
 /// A program of the toolchain, without what a cargo above us says to its children.
@@ -143,11 +156,11 @@ fn command(route: &Route, project: &Project<'_>) -> Command {
     if project.options.offline {
         command.arg("--offline");
     }
-    if let Some(linker) = &route.build_std {
-        command
-            .args(["-Z", "build-std=std,panic_abort"])
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+    if let Some(linker) = &route.linker {
+        command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+    }
+    if route.builds_std {
+        command.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
     }
     command
 }

@@ -1,7 +1,11 @@
-//! What the compiler gives up before it reads a module: root, new privileges, files, cores, and more memory and time than it was given.
+//! What the compiler gives up before it reads a module: root, new privileges, files, the network, other processes, cores, and more memory
+//! and time than it was given.
 
 use std::io;
 
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, RestrictionStatus, Ruleset, RulesetAttr, RulesetError, Scope,
+};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
@@ -16,6 +20,8 @@ const DESCRIPTORS: rlim_t = 16;
 const IMAGE: rlim_t = 32 << 20;
 /// It may be slow.
 const NICE: i32 = 10;
+/// The newest of what Landlock can take away. As the compiler needs nothing of it, more can be taken with each kernel.
+const LANDLOCK: ABI = ABI::V10;
 
 /// Confines this process, which has one thread.
 ///
@@ -42,8 +48,101 @@ pub(super) fn confine(memory: u64, seconds: u64) -> io::Result<()> {
         setresuid(user, user, user)?;
     }
     prctl::set_no_new_privs()?;
+    let _ = close_doors().map_err(io::Error::other)?;
     prctl::set_dumpable(false)?;
     // Last, for it is lost with the identity.
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     Ok(())
+}
+
+/// Has the kernel refuse to open any file for anything, to bind and connect, and to signal other processes: whatever it knows of that; what
+/// came of it. Threads that are started afterwards, and there are none yet, are refused the same. Descriptors that are open stay so.
+///
+/// # Errors
+/// The kernel can do it and does not.
+fn close_doors() -> Result<RestrictionStatus, RulesetError> {
+    // Without a rule, nothing of what is handled is allowed.
+    let closed = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?;
+    closed.create()?.restrict_self()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+    use std::path::Path;
+    use std::process::Command;
+    use std::thread;
+
+    use landlock::LandlockStatus;
+
+    use super::*;
+
+    /// Where the parent listens, for the child to try.
+    const PORT: &str = "CONFINED_TRIES_PORT";
+    const SOCKET: &str = "waga-ext-confined-";
+
+    /// Runs itself once more, as what is confined: that cannot be undone.
+    #[test]
+    fn no_file_can_be_opened_and_nobody_reached() {
+        if let Ok(port) = std::env::var(PORT) {
+            return inside(&port);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let socket = SocketAddr::from_abstract_name(format!("{SOCKET}{port}")).unwrap();
+        let _listener = UnixListener::bind_addr(&socket).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "compile::confine::tests::no_file_can_be_opened_and_nobody_reached"])
+            .args(["--nocapture", "--test-threads", "1"])
+            .env(PORT, port)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success() && told.contains("1 passed"), "{child:?}");
+        print!("{told}");
+    }
+
+    fn inside(port: &str) {
+        let here = std::env::temp_dir();
+        let new = here.join(format!("{SOCKET}{port}"));
+        let refused = |done: io::Result<()>| done.map_err(|error| error.kind());
+        let open = |path: &Path| refused(File::open(path).map(drop));
+        let passwd = Path::new("/etc/passwd");
+        let connect = || refused(TcpStream::connect(format!("127.0.0.1:{port}")).map(drop));
+        let socket = SocketAddr::from_abstract_name(format!("{SOCKET}{port}")).unwrap();
+        let abstracted = || refused(UnixStream::connect_addr(&socket).map(drop));
+        // All of it can be done before.
+        assert_eq!((open(passwd), open(&here), connect(), abstracted()), (Ok(()), Ok(()), Ok(()), Ok(())));
+
+        confine(1 << 30, 60).unwrap();
+        let Ok(RestrictionStatus { landlock: LandlockStatus::Available { effective_abi, .. }, .. }) =
+            close_doors()
+        else {
+            println!("left out: this kernel has no Landlock, or it is switched off");
+            return;
+        };
+        let no = Err(io::ErrorKind::PermissionDenied);
+        for path in [passwd, &here, Path::new("/dev/null"), Path::new("/proc/self/status")] {
+            assert_eq!(open(path), no, "{}", path.display());
+        }
+        assert_eq!(refused(File::create(&new).map(drop)), no);
+        assert_eq!(refused(fs::create_dir(&new)), no);
+        assert_eq!(refused(UnixListener::bind(&new).map(drop)), no);
+        assert_eq!(refused(Command::new("/bin/true").spawn().map(drop)), no);
+        assert_eq!(thread::scope(|scope| scope.spawn(|| open(passwd)).join().unwrap()), no);
+        if effective_abi >= ABI::V4 {
+            assert_eq!(connect(), no);
+            assert_eq!(refused(TcpListener::bind("127.0.0.1:0").map(drop)), no);
+        }
+        if effective_abi >= ABI::V6 {
+            assert_eq!(abstracted(), no);
+        }
+        println!("refused as of Landlock {effective_abi:?}");
+    }
 }

@@ -35,16 +35,16 @@ const WORDS: u64 = 64 << 10;
 #[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// What it is to run as.
+    /// What it runs as.
     #[arg(long, value_enum)]
     runtime: Runtime,
-    /// Stack of a component, as in agent.toml.
+    /// Stack of a component.
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 10)]
     stack: usize,
-    /// Memory that the compiler may take.
+    /// Memory of the compiler.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     memory: u64,
-    /// CPU time that the compiler may take.
+    /// CPU time of the compiler.
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     time: u64,
     /// The largest module.

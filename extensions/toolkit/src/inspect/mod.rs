@@ -20,6 +20,7 @@ const LARGEST: u64 = 256 << 20;
 /// Nothing of it is run. Docs are shown if it carries its WIT, as components
 /// of `waga-ext build` do; without it the types are those that it really has.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Options {
     /// The component.
     file: PathBuf,
