@@ -71,6 +71,7 @@ const EXTENSION: &str = r#"
     interface types { record error { class: string, desc: string } }
     interface log { enum level { error, warning, info, debug } log: func(level: level, message: string); }
     interface config { get: func() -> string; }
+    interface next { use types.{error}; next: func(arguments: string) -> result<string, error>; }
     interface call { use types.{error}; call: func(command: string, arguments: string) -> result<string, error>; }
     interface handler {
         use types.{error};

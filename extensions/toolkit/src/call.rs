@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use waga::config::CallLimits;
+use waga::extension::answer::Answer;
 use waga::extension::description::{Description, Kind};
 use waga::extension::engine::{self, Engine};
-use waga::extension::answer::Answer;
 use waga::extension::sandbox::Sandbox;
 use waga::extension::{Grant, Standing, standing};
 use waga::wire::{Event, Framer, Request};
@@ -75,7 +75,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let loaded = begun.elapsed();
 
     let limits = Arc::new(CallLimits::default());
-    let grant = Grant { name: "call".into(), config: config.to_string().into(), limits: limits.clone() };
+    let grant = Grant {
+        name: "call".into(),
+        config: config.to_string().into(),
+        limits: limits.clone(),
+        env: Arc::default(),
+        reach: None,
+    };
     let begun = Instant::now();
     let call = sandbox.call(&engine, grant, &options.command, request.arguments, begun + limits.time);
     let ending = smol::block_on(call);
@@ -111,6 +117,7 @@ fn permitted(description: &Description) -> Result<()> {
         match standing(import) {
             Standing::Free => {}
             Standing::Granted(line) => bail!("it imports {import}, which only agent.toml grants: {line}"),
+            Standing::Forbidden(reason) => bail!("it imports {import}, and {reason}"),
             Standing::Unknown => bail!("it imports {import}, which no agent of this version has"),
         }
     }

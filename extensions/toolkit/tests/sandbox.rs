@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use component::component;
 use waga::config::CallLimits;
 use waga::extension::Grant;
+use waga::extension::answer::Answer;
 use waga::extension::engine::{Engine, Kind, config};
 use waga::extension::failure::Failure;
-use waga::extension::answer::Answer;
 use waga::extension::sandbox::Sandbox;
 use waga::wire::{Event, Framer, Request};
 use wasmtime::component::Component;
@@ -42,8 +42,13 @@ impl Loaded {
             panic!("{arguments}")
         };
         let arguments = Request::try_from(message).unwrap().arguments;
-        let grant =
-            Grant { name: "test".into(), config: r#"{"a":1}"#.into(), limits: Arc::new(self.limits.clone()) };
+        let grant = Grant {
+            name: "test".into(),
+            config: r#"{"a":1}"#.into(),
+            limits: Arc::new(self.limits.clone()),
+            env: Arc::default(),
+            reach: None,
+        };
         let deadline = Instant::now() + self.limits.time;
         let ending =
             smol::block_on(self.sandbox.clone().call(&self.engine, grant, command, arguments, deadline));

@@ -72,7 +72,7 @@ fn every_interface_is_refused_by_name_with_the_line_to_add() {
     let reason = |interface: &String| {
         let (path, _) = interface.split_once('@').unwrap();
         let line = match path {
-            "waga:extension/log" | "waga:extension/config" => return None,
+            "waga:extension/log" | "waga:extension/config" | "waga:extension/next" => return None,
             "waga:extension/exec" => {
                 "exec = [{ program = \"/…\" }], with each program that it may run".to_owned()
             }
@@ -80,7 +80,12 @@ fn every_interface_is_refused_by_name_with_the_line_to_add() {
                 "commands = [\"guest-…\"], with each command that it may call".to_owned()
             }
             _ => match path.strip_prefix("waga:guest/") {
-                Some(command) => format!("commands = [\"{command}\"]"),
+                Some(command) if command.starts_with("guest-") && command.contains("-get-") => {
+                    format!("commands = [\"{command}\"]")
+                }
+                Some(command) => {
+                    return Some(format!("imports {interface}, and no extension may call {command}"));
+                }
                 None => return Some(format!("imports {interface}, which this agent does not have")),
             },
         };

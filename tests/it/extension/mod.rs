@@ -8,6 +8,7 @@ mod ending;
 mod examples;
 mod hostile;
 mod keeping;
+mod laying;
 mod types;
 mod wasi;
 

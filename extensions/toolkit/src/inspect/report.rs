@@ -60,7 +60,7 @@ impl<'a> Asked<'a> {
         let (permission, line) = match standing(name) {
             Standing::Free => (Permission::Given, None),
             Standing::Granted(line) => (Permission::Grant, Some(line)),
-            Standing::Unknown => (Permission::Unknown, None),
+            Standing::Forbidden(_) | Standing::Unknown => (Permission::Unknown, None),
         };
         Self { name, permission, line }
     }
