@@ -3,6 +3,7 @@
 mod adding;
 mod asking;
 mod bounds;
+mod calling;
 mod compiling;
 mod ending;
 mod examples;
