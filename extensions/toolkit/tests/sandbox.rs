@@ -42,8 +42,12 @@ impl Loaded {
             panic!("{arguments}")
         };
         let arguments = Request::try_from(message).unwrap().arguments;
-        let grant =
-            Grant { name: "test".into(), config: r#"{"a":1}"#.into(), limits: Arc::new(self.limits.clone()) };
+        let grant = Grant {
+            name: "test".into(),
+            config: r#"{"a":1}"#.into(),
+            limits: Arc::new(self.limits.clone()),
+            files: Arc::default(),
+        };
         let deadline = Instant::now() + self.limits.time;
         let ending =
             smol::block_on(self.sandbox.clone().call(&self.engine, grant, command, arguments, deadline));

@@ -6,6 +6,7 @@ mod bounds;
 mod compiling;
 mod ending;
 mod examples;
+mod files;
 mod hostile;
 mod keeping;
 mod types;
