@@ -52,7 +52,8 @@ fn schemas(description: &mut Description, module: &[u8]) {
     let Ok(world) = world::read(module) else { return };
     for command in &mut description.commands {
         let mut told = world.interfaces.iter().flat_map(|interface| &interface.commands);
-        command.schema = told.find(|it| it.name == command.name).and_then(|it| it.schema.as_ref().map(Into::into));
+        command.schema =
+            told.find(|it| it.name == command.name).and_then(|it| it.schema.as_ref().map(Into::into));
     }
 }
 
