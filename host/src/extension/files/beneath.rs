@@ -58,9 +58,9 @@ pub(in crate::extension) struct How {
 }
 
 impl How {
-    /// Whether opening it so changes a filesystem.
+    /// Whether opening it so changes a filesystem, or waits for one that is frozen: the kernel may ask for it to be writable then already.
     pub(in crate::extension) fn changes(&self) -> bool {
-        self.create || self.truncate
+        self.write || self.create || self.truncate
     }
 
     fn flags(&self) -> OFlags {

@@ -5,10 +5,15 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
+use std::time::Duration;
 
 use rustix::io::Errno;
+use smol::Timer;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use waga_builtins::Agent;
+
+/// How often it is tried whether filesystems are still frozen, which keeps files from being closed.
+const FROZEN: Duration = Duration::from_secs(1);
 
 /// Threads of all extensions together.
 static ALL: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(64)));
@@ -87,10 +92,7 @@ impl Threads {
     ) -> Result<T, Errno> {
         let turn = self.turn().await;
         // Asked last: a freeze waits for who has it, and need not wait for who waits for a turn.
-        let writer = match self.around.get() {
-            Some(around) => Some(around.writer().ok_or(Errno::BUSY)?),
-            None => None,
-        };
+        let writer = self.writer().ok_or(Errno::BUSY)?;
         smol::unblock(move || {
             let result = work();
             drop((writer, turn));
@@ -99,12 +101,25 @@ impl Threads {
         .await
     }
 
-    /// Drops something, which may take long.
+    /// Closes something that was written to, which may write what is left: once nothing is frozen.
     pub(super) fn later(&self, what: impl Send + 'static) {
-        if let Some(around) = self.around.get() {
-            let this = self.clone();
-            around.spawn(Box::pin(async move { this.run(move || drop(what)).await }));
-        }
+        let Some(around) = self.around.get() else { return };
+        let this = self.clone();
+        around.spawn(Box::pin(async move {
+            loop {
+                let turn = this.turn().await;
+                if let Some(writer) = this.writer() {
+                    return smol::unblock(move || drop((what, writer, turn))).await;
+                }
+                drop(turn);
+                Timer::after(FROZEN).await;
+            }
+        }));
+    }
+
+    /// Keeps a freeze from beginning; `None`: one has.
+    fn writer(&self) -> Option<Box<dyn Send>> {
+        self.around.get().map_or_else(|| Some(Box::new(()) as Box<dyn Send>), |around| around.writer())
     }
 
     async fn turn(&self) -> (SemaphoreGuardArc, SemaphoreGuardArc) {
@@ -206,11 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_later_is_dropped() {
+    fn what_was_written_is_closed_once_nothing_is_frozen() {
         let (threads, agent) = (Threads::new(1), Fake::default());
         threads.serve(agent.clone());
-        agent.0.1.fetch_add(1, Ordering::SeqCst);
+        let count = || agent.0.1.fetch_add(1, Ordering::SeqCst);
+        count();
         threads.later(Inside(agent.clone()));
+        assert_eq!(agent.0.1.load(Ordering::SeqCst), 0);
+        count();
+        agent.0.0.store(true, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            scope.spawn(|| threads.later(Inside(agent.clone())));
+            // Others have their turns meanwhile.
+            assert_eq!(block_on(threads.run(|| 1)), 1);
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(agent.0.1.load(Ordering::SeqCst), 1);
+            agent.0.0.store(false, Ordering::SeqCst);
+        });
         assert_eq!(agent.0.1.load(Ordering::SeqCst), 0);
     }
 }

@@ -236,7 +236,7 @@ impl Files {
             Err(Errno::NOENT) if how.create && !path.is_empty() => return Err(Errno::ACCESS),
             Err(error) => return Err(error),
         };
-        if (how.write || how.changes()) && !way.write {
+        if how.changes() && !way.write {
             return Err(Errno::ACCESS);
         }
         Ok(match way.beneath().open(how)? {

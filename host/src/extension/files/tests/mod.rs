@@ -303,3 +303,60 @@ fn no_call_has_many_files_open() {
     held.pop();
     assert!(open(&path).is_some());
 }
+
+/// A name within the folder that is now a file or a folder of it, and now a link that leads out.
+#[test]
+fn nothing_leads_out_while_names_change() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let place = Place::new();
+    let folder = place.at("in");
+    place.file("in/x", "inside");
+    place.file("in/sub/x", "inside");
+    place.file("out/x", "secret");
+    symlink("../out/x", place.at("in/leads")).unwrap();
+    symlink("../out", place.at("in/subleads")).unwrap();
+    let files = granted(&[], &[&folder]);
+    files.open().unwrap();
+    let (done, swap) = (AtomicBool::new(false), |one: &str, other: &str| {
+        let at = |name: &str| place.at(&format!("in/{name}"));
+        let (one, other) = (at(one), at(other));
+        rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            one,
+            rustix::fs::CWD,
+            other,
+            rustix::fs::RenameFlags::EXCHANGE,
+        )
+        .unwrap();
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                swap("x", "leads");
+                swap("sub", "subleads");
+            }
+        });
+        let mut read = 0;
+        for turn in 0..4000 {
+            for name in ["x", "sub/x", "leads", "sub/../x", "subleads/x"] {
+                match text(&files, &format!("{folder}/{name}")) {
+                    Ok(text) => {
+                        assert_eq!(text, "inside", "{name}");
+                        read += 1;
+                    }
+                    Err(error) => assert!(
+                        [Errno::PERM, Errno::AGAIN, Errno::LOOP, Errno::NOENT, Errno::NOTDIR]
+                            .contains(&error),
+                        "{name}: {error}"
+                    ),
+                }
+            }
+            let made = format!("{folder}/sub/made-{turn}");
+            let _ = write(&files, &made, &MAKE, "x");
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(read > 0);
+    });
+    assert_eq!(fs::read_dir(place.at("out")).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(place.at("out/x")).unwrap(), "secret");
+}
