@@ -147,8 +147,13 @@ impl Beneath<'_> {
         if how.folder {
             return Err(Errno::INVAL);
         }
-        // What is made and not to be written is made all the same.
-        self.openat(self.path, how.flags() | OFlags::CREATE | OFlags::EXCL, false, NEW_FILE)
+        if self.says_folder() {
+            return Err(Errno::ISDIR);
+        }
+        let (folder, name) = self.parent()?;
+        // What is not to be written is made all the same.
+        let flags = how.flags() | OFlags::CREATE | OFlags::EXCL;
+        beneath(folder, name, flags, NEW_FILE, ResolveFlags::NO_SYMLINKS)
     }
 
     /// The folder that it is in and its name there.
@@ -173,8 +178,7 @@ impl Beneath<'_> {
     pub(super) fn remove(&self, folder: bool) -> Result<()> {
         let (parent, name) = self.parent()?;
         let flags = if folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        // A slash at the end of its path says that it is a folder.
-        if !folder && self.path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        if !folder && self.says_folder() {
             let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
             let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             return Err(if is_folder { Errno::ISDIR } else { Errno::NOTDIR });
@@ -185,6 +189,11 @@ impl Beneath<'_> {
     pub(super) fn rename(&self, to: &Self) -> Result<()> {
         let ((from_folder, from), (to_folder, to)) = (self.parent()?, to.parent()?);
         rustix::fs::renameat(from_folder, from, to_folder, to)
+    }
+
+    /// A slash at the end of a path says that it is a folder.
+    fn says_folder(&self) -> bool {
+        self.path.as_os_str().as_encoded_bytes().ends_with(b"/")
     }
 
     fn name(&self, follow: bool) -> Result<OwnedFd> {

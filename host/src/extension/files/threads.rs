@@ -138,9 +138,9 @@ mod tests {
 
     use super::*;
 
-    /// An agent that says of itself that it is frozen, or not, and counts who writes.
+    /// An agent that says of itself that it is frozen, or not, and counts who writes, and who was not let.
     #[derive(Clone, Default)]
-    struct Fake(Arc<(AtomicBool, AtomicUsize)>);
+    struct Fake(Arc<(AtomicBool, AtomicUsize, AtomicUsize)>);
 
     struct Inside(Fake);
 
@@ -153,6 +153,7 @@ mod tests {
     impl Around for Fake {
         fn writer(&self) -> Option<Box<dyn Send>> {
             if self.0.0.load(Ordering::SeqCst) {
+                self.0.2.fetch_add(1, Ordering::SeqCst);
                 return None;
             }
             self.0.1.fetch_add(1, Ordering::SeqCst);
@@ -234,7 +235,9 @@ mod tests {
             scope.spawn(|| threads.later(Inside(agent.clone())));
             // Others have their turns meanwhile.
             assert_eq!(block_on(threads.run(|| 1)), 1);
-            std::thread::sleep(Duration::from_millis(50));
+            while agent.0.2.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
             assert_eq!(agent.0.1.load(Ordering::SeqCst), 1);
             agent.0.0.store(false, Ordering::SeqCst);
         });

@@ -79,6 +79,7 @@ fn what_may_be_written_can_be_made_changed_and_removed() {
     assert_eq!(files.remove_at(&root, &format!("{sub}/y/")[1..], false), Err(Errno::NOTDIR));
     files.remove_at(&root, &format!("{sub}/y")[1..], false).unwrap();
     files.remove_at(&root, &format!("{sub}/")[1..], true).unwrap();
+    assert_eq!(open(&files, &format!("{folder}/new/"), &MAKE).map(|_| ()), Err(Errno::ISDIR));
     // The folder itself is not its to remove.
     for path in [folder.clone(), format!("{folder}/."), format!("{folder}/")] {
         assert_eq!(files.remove_at(&root, &path[1..], true), Err(Errno::ACCESS), "{path}");
