@@ -86,6 +86,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         name: "call".into(),
         config: config.to_string().into(),
         limits: limits.clone(),
+        env: Arc::default(),
+        reach: None,
         files: Arc::new(files(options, limits.concurrency)?),
     };
     let begun = Instant::now();
