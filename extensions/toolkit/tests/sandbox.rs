@@ -47,6 +47,8 @@ impl Loaded {
             config: r#"{"a":1}"#.into(),
             limits: Arc::new(self.limits.clone()),
             files: Arc::default(),
+            env: Arc::default(),
+            reach: None,
         };
         let deadline = Instant::now() + self.limits.time;
         let ending =
