@@ -142,6 +142,10 @@ pub struct Extension {
     pub on_failure: OnFailure,
     /// What it reads of itself, as JSON.
     pub config: String,
+    /// Files, and folders with all that is in them, that it may read: absolute paths without `..`.
+    pub read: Vec<String>,
+    /// Those that it may write, too; one may not be there yet.
+    pub write: Vec<String>,
     /// What bounds its calls.
     pub limits: CallLimits,
 }

@@ -215,10 +215,10 @@ pub(super) struct ExtensionTable {
     pub(super) commands: Option<Vec<Spanned<String>>>,
     #[serde(skip_serializing)]
     pub(super) exec: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) read: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) write: Option<NotBuilt>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) read: Vec<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) write: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) env: Option<BTreeMap<String, Spanned<String>>>,
     #[serde(skip_serializing)]
@@ -330,8 +330,6 @@ impl ExtensionTable {
             ("pack", &self.pack),
             ("scripts", &self.scripts),
             ("exec", &self.exec),
-            ("read", &self.read),
-            ("write", &self.write),
             ("freeze-hooks", &self.freeze_hooks),
             ("limits.state", state),
         ])

@@ -8,6 +8,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi_io::IoView;
 
+use super::files::{Files, Slots};
 use super::log::Journal;
 use super::meter::Meter;
 use super::reach::Reach;
@@ -37,6 +38,8 @@ pub struct Grant {
     pub env: Arc<[(String, String)]>,
     /// What a call may call in turn; nothing outside of the agent.
     pub reach: Option<Arc<Reach>>,
+    /// What it may have of files.
+    pub files: Arc<Files>,
 }
 
 /// The data of a call's store.
@@ -47,6 +50,8 @@ pub(super) struct Call {
     pub(super) begun: Instant,
     /// Random bytes left.
     pub(super) random: u64,
+    /// Room for files.
+    pub(super) slots: Slots,
     memory: u64,
     /// Whether it was refused memory that it asked for.
     pub(super) denied: bool,
@@ -96,6 +101,7 @@ impl Call {
             grant,
             begun: Instant::now(),
             random: RANDOM,
+            slots: Slots::default(),
             memory: 0,
             denied: false,
             exceeded: false,

@@ -163,6 +163,7 @@ impl Sandbox {
             limits: limits.clone(),
             env: Arc::default(),
             reach: None,
+            files: Arc::default(),
         };
         let until = engine.until(Instant::now() + limits.time);
         let call = async move {

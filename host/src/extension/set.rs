@@ -59,12 +59,12 @@ impl fmt::Debug for Extensions {
 }
 
 impl Extensions {
-    /// Those of a configuration, with what the cache knows of them. No module is read.
+    /// Those of a configuration, with what the cache knows of them. No module is read. None is granted what is the agent's `own`.
     ///
     /// Of a filesystem that does not answer nothing is known at first: it does not keep the agent from starting.
-    pub fn open(settings: &config::Extensions) -> Arc<Self> {
+    pub fn open(settings: &config::Extensions, own: &Arc<[config::OwnPlace]>) -> Arc<Self> {
         let units: Vec<_> =
-            settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone()))).collect();
+            settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone(), own))).collect();
         let (told, answered) = mpsc::channel();
         let places: Vec<_> = settings.list.iter().map(|extension| extension.module.clone()).collect();
         let places = [vec![settings.cache.clone()], places].concat();
@@ -100,6 +100,18 @@ impl Extensions {
         })
     }
 
+    /// Opens what each is granted of files, here and now: what is refused of it is told, as when it is loaded.
+    pub fn examine(&self) {
+        for unit in &self.units {
+            let phase = unit.phase();
+            if !matches!(phase, Phase::Missing(..) | Phase::Failed(..) | Phase::Refused(..))
+                && let Err(reason) = unit.grant.files.open()
+            {
+                unit.set(Phase::Refused(reason, phase.known().cloned()));
+            }
+        }
+    }
+
     /// Begins to find out about those of which nothing is known. `changed` is told whenever that changes what is provided.
     pub fn start(
         self: &Arc<Self>,
@@ -109,6 +121,10 @@ impl Extensions {
     ) {
         let _ = (self.agent.set(Arc::downgrade(agent)), self.commands.set(commands));
         let _ = self.changed.set(Box::new(changed));
+        for unit in self.units.iter().filter(|unit| unit.grant.files.are_granted()) {
+            unit.grant.files.serve(agent);
+            self.open_files(unit);
+        }
         for unit in self.units.iter().filter(|unit| matches!(unit.phase(), Phase::Starting)) {
             self.begin(unit);
         }
@@ -248,6 +264,19 @@ impl Extensions {
         true
     }
 
+    /// Opens what an extension was granted of files, beside the requests, so that what is refused of it is known before its first call.
+    fn open_files(self: &Arc<Self>, unit: &Arc<Unit>) {
+        let (this, unit) = (self.clone(), unit.clone());
+        self.spawn(async move {
+            let files = unit.grant.files.clone();
+            let refused = smol::unblock(move || files.open()).await;
+            // What is not known yet, or being loaded, is looked at when that ends.
+            if let (Err(reason), Phase::Known(known)) = (refused, unit.phase()) {
+                this.enter(&unit, Phase::Refused(reason, Some(known)));
+            }
+        });
+    }
+
     /// Finds out about an extension, beside the requests.
     fn begin(self: &Arc<Self>, unit: &Arc<Unit>) {
         let (this, unit) = (self.clone(), unit.clone());
@@ -279,6 +308,7 @@ impl Extensions {
             let (this, what, again) = (self.clone(), unit.clone(), known.clone());
             let with = engine.clone();
             let sandbox = smol::unblock(move || {
+                what.grant.files.open().map_err(Fault::Refused)?;
                 if again.kind != with.kind() {
                     return Ok(None);
                 }
@@ -379,7 +409,7 @@ fn settled(unit: &Unit, mut known: Known) -> Phase {
         // None of them is to be listed.
         return Phase::Refused(reason, None);
     }
-    match grants::refusal(&unit.config, &known.description) {
+    match grants::refusal(&unit.config, &known.description).or_else(|| unit.grant.files.refusal()) {
         Some(reason) => Phase::Refused(reason, Some(known)),
         None => Phase::Known(known),
     }

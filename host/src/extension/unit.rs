@@ -8,10 +8,11 @@ use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionM
 
 use super::call::Grant;
 use super::description::Kind;
+use super::files::Files;
 use super::health::Health;
 use super::sandbox::Sandbox;
 use super::source::Known;
-use crate::config::{CallLimits, Extension};
+use crate::config::{CallLimits, Extension, OwnPlace};
 
 /// How soon something is tried again that failed for a reason that may pass; each time in a row twice as long.
 const FIRST: Duration = Duration::from_secs(10);
@@ -88,13 +89,14 @@ struct Retry {
 }
 
 impl Unit {
-    pub(super) fn new(config: Extension) -> Self {
+    pub(super) fn new(config: Extension, own: &Arc<[OwnPlace]>) -> Self {
         let grant = Grant {
             name: config.name.clone(),
             config: config.config.as_str().into(),
             limits: Arc::new(config.limits.clone()),
             env: config.env.as_slice().into(),
             reach: None,
+            files: Arc::new(Files::new(&config.read, &config.write, config.limits.concurrency, own)),
         };
         let over = CallLimits { time: config.limits.time_over, ..config.limits.clone() };
         let grant_over = Grant { limits: Arc::new(over), ..grant.clone() };
@@ -234,7 +236,9 @@ impl Unit {
             },
             commands,
             grants: match (phase.reason(), known) {
-                (None, Some(known)) => known.description.imports.clone(),
+                (None, Some(known)) => {
+                    known.description.imports.iter().cloned().chain(self.grant.files.told()).collect()
+                }
                 _ => Vec::new(),
             },
             limits: limits(&self.config.limits),

@@ -7,6 +7,7 @@ mod calling;
 mod compiling;
 mod ending;
 mod examples;
+mod files;
 mod hostile;
 mod keeping;
 mod laying;

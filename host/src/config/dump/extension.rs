@@ -45,6 +45,8 @@ pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOr
             on_failure: (extension.on_failure != OnFailure::Error)
                 .then(|| plain(extension.on_failure.as_str().to_owned())),
             config: settings.clone().map(plain),
+            read: extension.read.iter().cloned().map(plain).collect(),
+            write: extension.write.iter().cloned().map(plain).collect(),
             limits: (!limits.is_empty()).then_some(limits),
             ..ExtensionTable::default()
         };

@@ -3,9 +3,11 @@
 
 mod clocks;
 mod commands;
+mod filesystem;
 mod own;
 mod random;
 mod shell;
+mod sockets;
 mod streams;
 
 use wasmtime::component::Linker;
@@ -33,12 +35,21 @@ const LINKED: &[&str] = &[
     "wasi:cli/terminal-stdout",
     "wasi:clocks/monotonic-clock",
     "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
     "wasi:random/insecure",
     "wasi:random/insecure-seed",
     "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
 ];
 
 /// What an import is to the agent.
@@ -90,8 +101,10 @@ pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     own::link(linker)?;
     commands::link(linker)?;
     clocks::link(linker)?;
+    filesystem::link(linker)?;
     random::link(linker)?;
     shell::link(linker)?;
+    sockets::link(linker)?;
     streams::link(linker)
 }
 
