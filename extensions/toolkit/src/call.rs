@@ -144,6 +144,7 @@ fn permitted(description: &Description) -> Result<()> {
         match standing(import) {
             Standing::Free => {}
             Standing::Granted(line) => bail!("it imports {import}, which only agent.toml grants: {line}"),
+            Standing::Forbidden(reason) => bail!("it imports {import}, and {reason}"),
             Standing::Unknown => bail!("it imports {import}, which no agent of this version has"),
         }
     }
