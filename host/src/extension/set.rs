@@ -19,6 +19,7 @@ use waga_builtins::{Agent, ExtensionCommand, ExtensionInfo, ExtensionMode};
 use super::contract;
 use super::engine::Engine;
 use super::handle::Handle;
+use super::module::Fingerprint;
 use super::reach::Commands;
 use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
@@ -39,8 +40,12 @@ const WRAPS: usize = 8;
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What is told of a change.
+type Changed = dyn Fn(&Arc<Extensions>) + Send + Sync;
+
 /// The extensions.
 pub struct Extensions {
+    settings: config::Extensions,
     pub(super) units: Vec<Arc<Unit>>,
     source: Arc<Source>,
     runtime: Arc<Runtime>,
@@ -48,7 +53,7 @@ pub struct Extensions {
     /// What components call other commands through.
     commands: OnceLock<Weak<dyn Commands>>,
     /// Told when what is provided has changed; tells those who wait.
-    changed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    changed: OnceLock<Box<Changed>>,
     event: Event,
 }
 
@@ -79,7 +84,7 @@ impl Extensions {
             let source = Source::new(settings);
             for unit in &units {
                 if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
-                    unit.set(settled(unit, known));
+                    unit.set(settled(unit, known.into()));
                 }
             }
             source
@@ -89,8 +94,54 @@ impl Extensions {
             Source::without_cache(settings)
         };
         let source = Arc::new(source);
+        Self::of(settings, units, Arc::new(Runtime::new(settings, source.clone())), source)
+    }
+
+    /// Those of a later configuration. What is still the same component stays loaded, and how each fared goes on. Waits for disks.
+    pub fn after(before: &Self, settings: &config::Extensions, own: &Arc<[config::OwnPlace]>) -> Arc<Self> {
+        let (runtime, source) = match before.settings.run_like(settings) {
+            true => (before.runtime.clone(), before.source.clone()),
+            false => {
+                let source = Arc::new(Source::new(settings));
+                (Arc::new(Runtime::new(settings, source.clone())), source)
+            }
+        };
+        let unit = |extension: &config::Extension| {
+            let unit = Unit::new(extension.clone(), own);
+            let is_old = |it: &&Arc<Unit>| it.name() == unit.name() && it.config.module == unit.config.module;
+            let Some(old) = before.units.iter().find(is_old) else { return unit };
+            let unit = unit.after(old);
+            let phase = old.phase();
+            let is_still = |known: &&Arc<Known>| {
+                Fingerprint::of(&unit.config.module).is_ok_and(|file| file == known.fingerprint)
+            };
+            if let Some(known) = phase.known().filter(is_still)
+                && Arc::ptr_eq(&runtime, &before.runtime)
+            {
+                let is_ready = unit.grant.files.open();
+                unit.set(match (settled(&unit, known.clone()), phase, is_ready) {
+                    (Phase::Known(known), _, Err(reason)) => Phase::Refused(reason, Some(known)),
+                    (Phase::Known(known), Phase::Loaded(_, sandbox), Ok(())) => Phase::Loaded(known, sandbox),
+                    (phase, ..) => phase,
+                });
+            } else if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
+                unit.set(settled(&unit, known.into()));
+            }
+            unit
+        };
+        let units = settings.list.iter().map(|extension| Arc::new(unit(extension))).collect();
+        Self::of(settings, units, runtime, source)
+    }
+
+    fn of(
+        settings: &config::Extensions,
+        units: Vec<Arc<Unit>>,
+        runtime: Arc<Runtime>,
+        source: Arc<Source>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            runtime: Arc::new(Runtime::new(settings, source.clone())),
+            settings: settings.clone(),
+            runtime,
             units,
             source,
             agent: OnceLock::new(),
@@ -98,6 +149,17 @@ impl Extensions {
             changed: OnceLock::new(),
             event: Event::new(),
         })
+    }
+
+    /// Waits until something is known of each, whatever that is.
+    pub async fn settled(&self) {
+        loop {
+            let changed = self.event.listen();
+            if !self.is_starting() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Opens what each is granted of files, here and now: what is refused of it is told, as when it is loaded.
@@ -117,7 +179,7 @@ impl Extensions {
         self: &Arc<Self>,
         agent: &Arc<Agent>,
         commands: Weak<dyn Commands>,
-        changed: impl Fn() + Send + Sync + 'static,
+        changed: impl Fn(&Arc<Self>) + Send + Sync + 'static,
     ) {
         let _ = (self.agent.set(Arc::downgrade(agent)), self.commands.set(commands));
         let _ = self.changed.set(Box::new(changed));
@@ -284,7 +346,7 @@ impl Extensions {
             let known = fenced(this.discover(&unit)).await;
             this.enter(
                 &unit,
-                known.map_or_else(|fault| phase_of(fault, None), |known| settled(&unit, known)),
+                known.map_or_else(|fault| phase_of(fault, None), |known| settled(&unit, known.into())),
             );
         });
     }
@@ -335,7 +397,7 @@ impl Extensions {
             if last {
                 break;
             }
-            match settled(unit, self.rediscover(unit, &known).await?) {
+            match settled(unit, self.rediscover(unit, &known).await?.into()) {
                 Phase::Known(again) => known = again,
                 other => return Ok(other),
             }
@@ -360,7 +422,7 @@ impl Extensions {
     }
 
     /// Puts an extension into another phase, and tells those whom it concerns.
-    fn enter(&self, unit: &Arc<Unit>, phase: Phase) {
+    fn enter(self: &Arc<Self>, unit: &Arc<Unit>, phase: Phase) {
         let extension = &**unit.name();
         if let Some(reason) = phase.reason() {
             tracing::error!(extension, "cannot be called: {reason}");
@@ -370,7 +432,7 @@ impl Extensions {
         if unit.set(phase)
             && let Some(changed) = self.changed.get()
         {
-            changed();
+            changed(self);
         }
         self.event.notify(usize::MAX);
     }
@@ -402,9 +464,9 @@ fn laid(unit: &Unit, names: &[(Arc<str>, Origin)]) -> Vec<(Arc<str>, Option<Stri
 }
 
 /// What an extension of which this is known is: let run, or not.
-fn settled(unit: &Unit, mut known: Known) -> Phase {
-    known.misfits = contract::misfits(&unit.config, &known.description);
-    let known = Arc::new(known);
+fn settled(unit: &Unit, known: Arc<Known>) -> Phase {
+    *unit.misfits.lock().unwrap_or_else(PoisonError::into_inner) =
+        contract::misfits(&unit.config, &known.description);
     if let Some(reason) = grants::too_many(&known.description) {
         // None of them is to be listed.
         return Phase::Refused(reason, None);

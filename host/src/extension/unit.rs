@@ -1,5 +1,6 @@
 //! One extension as it is now: what is known of it, whether it can be called, and if not, why.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(super) struct Unit {
     pub(super) health: Arc<Health>,
     phase: Mutex<Phase>,
     retry: Mutex<Retry>,
+    /// Which of its functions cannot be laid over what they are to be laid over, and why, once it is known.
+    pub(super) misfits: Mutex<HashMap<String, String>>,
     /// What it provides, by name, once that is settled with the others.
     pub(super) provided: Mutex<Vec<ExtensionCommand>>,
 }
@@ -108,8 +111,18 @@ impl Unit {
             health: Arc::default(),
             phase: Mutex::new(Phase::Starting),
             retry: Mutex::default(),
+            misfits: Mutex::default(),
             provided: Mutex::default(),
         }
+    }
+
+    /// The same extension by a later configuration: how it fared goes on, and so do its turns if there are as many.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        self.health = before.health.clone();
+        if self.config.limits.concurrency == before.config.limits.concurrency {
+            self.permits = before.permits.clone();
+        }
+        self
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -193,7 +206,9 @@ impl Unit {
         };
         match &command.kind {
             Kind::Refused(reason) => Some(reason.clone()),
-            Kind::Typed(_) | Kind::Handler => known.misfits.get(name).cloned(),
+            Kind::Typed(_) | Kind::Handler => {
+                self.misfits.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+            }
         }
     }
 
