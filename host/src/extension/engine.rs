@@ -106,7 +106,9 @@ impl Engine {
         // Components have stacks of their own.
         thread::Builder::new().name("extensions".into()).stack_size(1 << 20).spawn(move || {
             // Until the engine is dropped.
-            smol::future::block_on(run.run(async { drop(stop.recv().await) }));
+            smol::future::block_on(run.run(async {
+                let _ = stop.recv().await;
+            }));
         })?;
         let clock = Clock::start(&engine)?;
         Ok(Self {

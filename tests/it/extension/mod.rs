@@ -11,6 +11,7 @@ mod files;
 mod hostile;
 mod keeping;
 mod laying;
+mod reloading;
 mod types;
 mod wasi;
 
