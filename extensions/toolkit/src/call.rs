@@ -79,8 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         name: "call".into(),
         config: config.to_string().into(),
         limits: limits.clone(),
-        env: Arc::default(),
-        reach: None,
+        ..Grant::default()
     };
     let begun = Instant::now();
     let call = sandbox.call(&engine, grant, &options.command, request.arguments, begun + limits.time);

@@ -12,6 +12,7 @@ pub mod description;
 pub mod digest;
 pub mod engine;
 pub mod failure;
+mod folder;
 mod grants;
 mod handle;
 mod health;
@@ -30,6 +31,7 @@ mod set;
 pub mod shape;
 mod source;
 mod stacks;
+pub mod state;
 mod unit;
 pub mod values;
 

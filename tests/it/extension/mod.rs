@@ -6,9 +6,11 @@ mod bounds;
 mod compiling;
 mod ending;
 mod examples;
+mod exec;
 mod hostile;
 mod keeping;
 mod laying;
+mod state;
 mod types;
 mod wasi;
 
@@ -37,7 +39,9 @@ fn compiler() -> Option<PathBuf> {
 fn setup(extensions: &[(&str, &[u8], &str)]) -> Option<Setup> {
     compiler()?;
     let setup = program().setup();
-    let mut text = format!("[extensions]\ncache = '{}'\n", cache(setup.dir()).display());
+    let state = setup.dir().join("state");
+    let mut text =
+        format!("[extensions]\ncache = '{}'\nstate = '{}'\n", cache(setup.dir()).display(), state.display());
     for (name, component, lines) in extensions {
         let module = setup.dir().join(format!("{name}.wasm"));
         fs::write(&module, component).unwrap();
