@@ -46,7 +46,7 @@ pub struct ExtensionInfo {
     pub runtime: Option<&'static str>,
     /// What it provides, or would.
     pub commands: Vec<ExtensionCommand>,
-    /// What it imports, all of which is granted.
+    /// The interfaces that it imports, all of which are granted, and its files, as `read /PATH` and `write /PATH`.
     pub grants: Vec<String>,
     /// What bounds a call.
     pub limits: ExtensionLimits,

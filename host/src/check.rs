@@ -50,7 +50,7 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(config: &'a Config) -> Self {
-        let registry = Registry::of_config(config);
+        let registry = Registry::examined(config);
         let policy = &config.policy;
         let mut names: Vec<_> = policy.channels().map(|name| name.to_string()).collect();
         names.sort_unstable();

@@ -122,18 +122,7 @@ fn serve(
     }
     #[cfg(feature = "extensions")]
     if let Some(extensions) = dispatcher.extensions() {
-        use std::sync::{Mutex, PoisonError};
-        let (renewed, name, served) = (Arc::downgrade(&dispatcher), config.name, served.clone());
-        let warned = Mutex::new(dispatcher.registry().is_settling().then_some(warned));
-        let commands: std::sync::Weak<dyn crate::extension::Commands> = renewed.clone();
-        extensions.start(agent, commands, move || {
-            let Some(dispatcher) = renewed.upgrade() else { return };
-            dispatcher.renew(name);
-            let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(said) = warned.take_if(|_| !dispatcher.registry().is_settling()) {
-                reload::warn_settled(&dispatcher, name, &served, &said);
-            }
-        });
+        reload::begin(&extensions, &dispatcher, config.name, &served, warned);
     }
     let house = House {
         dispatcher: dispatcher.clone(),

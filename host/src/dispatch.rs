@@ -91,10 +91,9 @@ impl Dispatcher {
         self
     }
 
-    /// Puts another policy in force, for requests that begin from here on.
-    pub fn set_policy(&self, policy: Policy) {
-        let registry = self.current.get().registry.clone();
-        self.current.set(Commands { registry, policy });
+    /// Puts other commands and another policy in force, as one, for requests that begin from here on.
+    pub fn replace(&self, registry: Registry, policy: Policy) {
+        self.current.set(Commands { registry: Arc::new(registry), policy });
     }
 
     /// The commands that there are.
@@ -108,14 +107,16 @@ impl Dispatcher {
         self.current.get().registry.set().cloned()
     }
 
-    /// Asks the extensions again what they provide: for requests that begin from here on.
+    /// Asks the extensions again what they provide, for requests that begin from here on; whether they are those in force.
     #[cfg(feature = "extensions")]
-    pub fn renew(&self, name: crate::cli::Name) {
+    pub fn renew(&self, name: crate::cli::Name, extensions: &Arc<crate::extension::Extensions>) -> bool {
         let current = self.current.get();
-        if let Some(extensions) = current.registry.set() {
+        let in_force = current.registry.set().is_some_and(|set| Arc::ptr_eq(set, extensions));
+        if in_force {
             let registry = Arc::new(Registry::of_agent(name).extended(extensions));
             self.current.set(Commands { registry, policy: current.policy.clone() });
         }
+        in_force
     }
 
     /// What the policy in force says that has no effect.

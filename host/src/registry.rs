@@ -115,7 +115,19 @@ impl Registry {
         let registry = Self::of_agent(config.name);
         #[cfg(feature = "extensions")]
         if !config.extensions.list.is_empty() {
-            return registry.extended(&Extensions::open(&config.extensions));
+            return registry.extended(&Extensions::open(&config.extensions, &config.own_places().into()));
+        }
+        registry
+    }
+
+    /// As [`Self::of_config`], to explain it: what extensions may have of files is looked at, which may wait for a device.
+    pub(crate) fn examined(config: &Config) -> Self {
+        let registry = Self::of_agent(config.name);
+        #[cfg(feature = "extensions")]
+        if !config.extensions.list.is_empty() {
+            let extensions = Extensions::open(&config.extensions, &config.own_places().into());
+            extensions.examine();
+            return registry.extended(&extensions);
         }
         registry
     }

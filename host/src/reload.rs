@@ -3,11 +3,15 @@
 //! Whatever is wrong with what is there now, what was in force stays in force.
 
 use std::sync::Arc;
+#[cfg(feature = "extensions")]
+use std::sync::{Mutex, PoisonError};
 
 use crate::check;
 use crate::cli::{Cli, Name};
 use crate::config::{Config, ConfigError, Places};
 use crate::dispatch::Dispatcher;
+#[cfg(feature = "extensions")]
+use crate::extension::Extensions;
 use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::{log, service};
@@ -39,7 +43,7 @@ pub(crate) async fn reload(
     sources: &Sources,
     running: &Config,
     served: &[Arc<str>],
-    dispatcher: &Dispatcher,
+    dispatcher: &Arc<Dispatcher>,
 ) {
     log::reopen();
     service::reloading().await;
@@ -58,7 +62,7 @@ async fn replace(
     sources: &Sources,
     running: &Config,
     served: &[Arc<str>],
-    dispatcher: &Dispatcher,
+    dispatcher: &Arc<Dispatcher>,
 ) -> Result<(), String> {
     if dispatcher.agent().freeze.is_frozen() {
         // Reading a file may wait for a frozen filesystem.
@@ -78,18 +82,67 @@ async fn replace(
         ("[audit]", config.audit != running.audit),
         ("[state]", config.state_dir != running.state_dir),
         ("[freeze]", config.freeze != running.freeze),
-        ("[extensions]", !config.extensions.are_those_of(&running.extensions)),
         ("[daemon]", (config.daemonize, &config.pid_file) != (running.daemonize, &running.pid_file)),
     ];
     for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
         tracing::error!(table, "changed, which takes a restart");
     }
-    let registry = dispatcher.registry();
+    let registry = commands(&config, served, dispatcher).await;
     warn(&config.policy, &config, &registry, served);
-    dispatcher.set_policy(config.policy);
+    dispatcher.replace(registry, config.policy);
     tracing::info!(target: log::LIFE, "reloaded");
     waga_builtins::release_code();
     Ok(())
+}
+
+/// The commands of a configuration, with its extensions compiled and described while those of the last still serve.
+#[cfg(feature = "extensions")]
+async fn commands(config: &Config, served: &[Arc<str>], dispatcher: &Arc<Dispatcher>) -> Registry {
+    let registry = Registry::of_agent(config.name);
+    if config.extensions.list.is_empty() {
+        return registry;
+    }
+    let (before, settings) = (dispatcher.extensions(), config.extensions.clone());
+    let own = config.own_places().into();
+    let extensions = smol::unblock(move || match before {
+        Some(before) => Extensions::after(&before, &settings, &own),
+        None => Extensions::open(&settings, &own),
+    })
+    .await;
+    begin(&extensions, dispatcher, config.name, served, Vec::new());
+    extensions.settled().await;
+    registry.extended(&extensions)
+}
+
+/// Nobody but the agent has commands.
+#[cfg(not(feature = "extensions"))]
+async fn commands(config: &Config, _: &[Arc<str>], _: &Arc<Dispatcher>) -> Registry {
+    Registry::of_agent(config.name)
+}
+
+/// Has extensions found out about beside the requests. Once that is done, what has no effect is told that was not `said` before.
+#[cfg(feature = "extensions")]
+pub(crate) fn begin(
+    extensions: &Arc<Extensions>,
+    dispatcher: &Arc<Dispatcher>,
+    name: Name,
+    served: &[Arc<str>],
+    said: Vec<String>,
+) {
+    let (renewed, served) = (Arc::downgrade(dispatcher), served.to_vec());
+    let said = Mutex::new(extensions.is_starting().then_some(said));
+    let commands: std::sync::Weak<dyn crate::extension::Commands> = renewed.clone();
+    extensions.start(dispatcher.agent(), commands, move |extensions| {
+        let Some(dispatcher) = renewed.upgrade() else { return };
+        // Those that are not in force yet are told of when they are.
+        if !dispatcher.renew(name, extensions) {
+            return;
+        }
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(said) = said.take_if(|_| !dispatcher.registry().is_settling()) {
+            warn_settled(&dispatcher, name, &served, &said);
+        }
+    });
 }
 
 /// Channels that are served until the restart, but are no longer configured: no table can speak of them any more, so their rules would go.

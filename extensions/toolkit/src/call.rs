@@ -1,7 +1,7 @@
 //! `waga-ext call`: one call of a component in the sandbox that the agent has, without an agent.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use waga::config::CallLimits;
 use waga::extension::answer::Answer;
 use waga::extension::description::{Description, Kind};
 use waga::extension::engine::{self, Engine};
+use waga::extension::files::Files;
 use waga::extension::sandbox::Sandbox;
 use waga::extension::{Grant, Standing, standing};
 use waga::wire::{Event, Framer, Request};
-use wasmtime::component::Component;
 
 use crate::compile::Runtime;
 
@@ -39,6 +39,13 @@ pub(crate) struct Options {
     /// Its configuration, a JSON object.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     config: String,
+    /// A file, or a folder with all that is in it, that the component may read,
+    /// by its absolute path; may be given several times.
+    #[arg(long, value_name = "PATH")]
+    read: Vec<PathBuf>,
+    /// One that it may write, too.
+    #[arg(long, value_name = "PATH")]
+    write: Vec<PathBuf>,
     /// What it runs as: native or pulley.
     #[arg(long, value_enum, default_value = "native", hide_possible_values = true)]
     runtime: Runtime,
@@ -61,7 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let engine = engine::config(kind, STACK).and_then(|config| wasmtime::Engine::new(&config));
     let engine = engine.map_err(|error| anyhow!("cannot set up the engine: {error}"))?;
     let begun = Instant::now();
-    let component = Component::new(&engine, &bytes);
+    let component = wasmtime::component::Component::new(&engine, &bytes);
     let component = component.map_err(|error| anyhow!("cannot compile {name}: {}", error.root_cause()))?;
     let compiled = begun.elapsed();
 
@@ -79,6 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         name: "call".into(),
         config: config.to_string().into(),
         limits: limits.clone(),
+        files: Arc::new(files(options, limits.concurrency)?),
         ..Grant::default()
     };
     let begun = Instant::now();
@@ -97,6 +105,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Ok(Answer::Failed(error)) => bail!("{}: {}", options.command, plain(&error.desc)),
         Err(failure) => bail!("{}: the component {}", options.command, plain(&failure.text(&limits))),
     }
+}
+
+/// What it is granted, as the agent grants it.
+fn files(options: &Options, concurrency: usize) -> Result<Files> {
+    let paths = |paths: &[PathBuf], option: &str| {
+        let path = |path: &PathBuf| {
+            let text = path.to_str().filter(|_| path.is_absolute());
+            let text = text.filter(|_| !path.components().any(|part| part == Component::ParentDir));
+            let text = text.with_context(|| {
+                format!("--{option} {}: write the path from '/' on, without '..'", path.display())
+            });
+            text.map(str::to_owned)
+        };
+        paths.iter().map(path).collect::<Result<Vec<_>>>()
+    };
+    let (read, write) = (paths(&options.read, "read")?, paths(&options.write, "write")?);
+    let files = Files::new(&read, &write, concurrency, &Arc::default());
+    files.open().map_err(|text| anyhow!(text))?;
+    Ok(files)
 }
 
 /// The arguments as the agent has them: checked, and with the bounds of a message.

@@ -93,6 +93,33 @@ fn a_c_project_becomes_a_component_without_wasi() {
     assert_eq!(report["imports"], imports);
 }
 
+/// A crate whose manifest says so has WASI for its standard library, and gets the files that are granted.
+#[test]
+fn a_crate_for_wasi_reads_a_granted_file() {
+    let (_folder, file) = build("memory-usage");
+    let report = inspect(&file);
+    assert_eq!(commands(&report)[0].0, "guest-acme-memory: func() -> result<memory, string>");
+    let imports: Vec<&str> =
+        report["imports"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert!(imports.iter().any(|name| name.starts_with("wasi:filesystem/preopens@0.2.")), "{imports:?}");
+    assert!(imports.iter().all(|name| name.starts_with("wasi:")), "{imports:?}");
+    assert!(printed(&["inspect", &file]).contains("always given; what is in it, by read = ["));
+    let granted = printed(&["call", &file, "guest-acme-memory", "--read", "/proc/meminfo"]);
+    let usage: Value = serde_json::from_str(&granted).unwrap();
+    assert!(usage["total"].as_u64() > usage["available"].as_u64(), "{usage}");
+    for (words, expected) in [
+        (&[][..], "cannot read /proc/meminfo: No such file or directory"),
+        (&["--read", "meminfo"], "--read meminfo: write the path from '/' on"),
+        (&["--write", "/proc/../etc"], "--write /proc/../etc: write the path from '/' on, without '..'"),
+        (&["--read", "/proc"], "read \"/proc\" is proc, the kernel's"),
+    ] {
+        let output = waga_ext(&[&["call", &file, "guest-acme-memory"], words].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {errors}");
+        assert!(errors.contains(expected), "{words:?}: {errors}");
+    }
+}
+
 /// C that prints asks for WASI, by the name that components know.
 #[test]
 fn what_libc_asks_for_is_said_in_wasi_0_2() {

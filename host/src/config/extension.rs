@@ -46,20 +46,11 @@ pub(super) struct Said {
 }
 
 impl Extensions {
-    /// Whether they say the same, wherever it is written.
-    pub(crate) fn are_those_of(&self, other: &Self) -> bool {
-        let without_places = |extensions: &Self| {
-            let mut extensions = extensions.clone();
-            let nowhere = Origin::option("");
-            for extension in &mut extensions.list {
-                extension.origin = nowhere.clone();
-                let Extension { add, overrides, wraps, commands, .. } = extension;
-                let names = add.iter_mut().flatten().chain(overrides).chain(wraps).chain(commands);
-                names.for_each(|(_, origin)| *origin = nowhere.clone());
-            }
-            extensions
-        };
-        without_places(self) == without_places(other)
+    /// Whether extensions are compiled and run alike by both.
+    #[cfg(feature = "extensions")]
+    pub(crate) fn run_like(&self, other: &Self) -> bool {
+        let alone = |it: &Self| Self { list: Vec::new(), ..it.clone() };
+        alone(self) == alone(other)
     }
 
     /// A later file's word counts; an extension is declared once.
@@ -151,6 +142,10 @@ pub struct Extension {
     pub config: String,
     /// The programs that it may run.
     pub exec: Vec<GrantedProgram>,
+    /// Files, and folders with all that is in them, that it may read: absolute paths without `..`.
+    pub read: Vec<String>,
+    /// Those that it may write, too; one may not be there yet.
+    pub write: Vec<String>,
     /// What bounds its calls.
     pub limits: CallLimits,
 }

@@ -39,6 +39,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstate = 's'\nstack = 65536\ncompile = { memory = '2GiB', time = '1m 30s' }\nmodule-size = '1MiB'\n\
              [extension.z]\nmodule = 'm'\nadd = ['guest-acme-b', 'guest-acme-a']\n\
              config = { n = 1, f = 1.5, b = true, s = \"a\\\"\", l = [1, 'x', { y = 07:32:00 }], d = 1979-05-27T07:32:00Z }\n\
+             read = ['/proc/meminfo', '/srv//x/./']\nwrite = ['/srv/out']\n\
              limits = { cpu = '5ms', time = '1h', memory = '4GiB', message = '64MiB', host-calls = 0, concurrency = 8, log = 0, state = '16MiB' }\n\
              exec = [{ program = '/bin/a' }, { program = '/bin/b', args = ['x', '**'], env = ['N=1'] }]\n\
              [extension.a]\nmodule = '/m'\n",
@@ -82,6 +83,8 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             while_frozen: false,
             on_failure: OnFailure::Error,
             config: config.to_owned(),
+            read: Vec::new(),
+            write: Vec::new(),
             exec: Vec::new(),
             limits,
         }
@@ -92,8 +95,13 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
         let rule = waga_builtins::exec::Rule::new(program, &args, &env).unwrap();
         GrantedProgram { program: program.to_owned(), args, env, rule }
     };
+    let first = extension("z", "m", Some(&["guest-acme-b", "guest-acme-a"]), json, limits);
     let mut expected = [
-        extension("z", "m", Some(&["guest-acme-b", "guest-acme-a"]), json, limits),
+        Extension {
+            read: vec!["/proc/meminfo".into(), "/srv//x/./".into()],
+            write: vec!["/srv/out".into()],
+            ..first
+        },
         extension("a", "/m", None, "{}", CallLimits::default()),
         extension("b2-", "/n", Some(&[]), "{}", CallLimits::default()),
     ];
@@ -123,7 +131,7 @@ fn what_is_dumped_reads_back_to_the_same() {
          [extension.b.config.deep]\ndate = 1979-05-27\nfloat = 0.1\nlarge = 1e300\ntables = [{ x = 1 }, { y = 'z' }]\n[extension.b.config]\nempty = {}\n'a key' = [[], [1]]\n\
          [extension.b]\nmodule = 'm'\nadd = ['guest-acme-a']\noverride = ['guest-exec']\nwrap = ['guest-acme-b', 'guest-get-time']\n\
          commands = ['guest-acme-c', 'guest-get-users']\nenv = { A = '', B = \"x\\n\" }\nwhile-frozen = true\non-failure = 'builtin'\n\
-         limits = { cpu = '1ns', memory = 65537, time = '2s', state = 0 }\n\
+         read = ['/a', '/b/']\nwrite = ['/c d']\nlimits = { cpu = '1ns', memory = 65537, time = '2s', state = 0 }\n\
          exec = [{ program = '/bin/a', args = ['?', '**'], env = [] }, { program = '/bin/b', env = ['A=', 'B=b=\"'] }]\n\
          [extension.a]\nmodule = 'm'\nconfig = {}\n",
     )]);
@@ -212,8 +220,6 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
             "3:9: the variable 'TZ' of '/a' has no value: write NAME=value",
         ),
         ("exec = { program = '/a' }", "3:8: invalid type: map, expected a sequence"),
-        ("read = []", "3:8: 'read' is not built yet"),
-        ("write = []", "3:9: 'write' is not built yet"),
         ("env = { 'A=' = '' }", "3:16: 'A=' cannot be a variable of an environment"),
         ("env = { A = 1 }", "3:13: invalid type: integer `1`, expected a string"),
         ("freeze-hooks = false", "3:16: 'freeze-hooks' is not built yet"),
@@ -231,6 +237,18 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ("limits.concurrency = 9", "3:22: 9 is out of range"),
         ("limits.host-calls = -1", "3:21: invalid value: integer `-1`"),
         ("limits.log = '65MiB'", "3:14: 65MiB is out of range"),
+        ("read = ['proc/meminfo']", "3:9: 'proc/meminfo' is not an absolute path: write it from '/' on"),
+        ("read = ['']", "3:9: '' is not an absolute path"),
+        ("read = ['/ok', '/srv/../etc']", "3:16: '/srv/../etc' contains '..': write the path that it means"),
+        ("write = ['/..']", "3:10: '/..' contains '..'"),
+        ("write = [\"/s\\u0000\"]", "3:10: '/s\\0' contains a NUL character"),
+        (
+            "write = ['//./']",
+            "3:10: '//./' is everything: name the files and folders that [extension.x] needs in 'write'",
+        ),
+        ("read = ['/']", "3:9: '/' is everything"),
+        ("read = ['/a', '/a']", "3:15: '/a' stands twice"),
+        ("read = '/a'", "3:8: invalid type: string"),
         ("add = ['guest-a', 'guest-a']", "3:19: 'guest-a' stands twice"),
         ("add = ['acme-a']", "3:8: 'acme-a' is no name for a command: write \"guest-VENDOR-NAME\""),
         ("add = [\"guest-\\n\"]", "3:8: 'guest-\\n' is no name for a command"),
@@ -286,6 +304,8 @@ const KEYS: &[(&str, &[&str])] = &[
     ),
     ("config.'b c'", &["\"\\u0000\\\"\"", "9223372036854775807", "{ d = { e.f = [] } }", "true"]),
     ("config.\"$__toml_private_datetime\"", &["'x'", "'1979-05-27'", "1"]),
+    ("read", &["['/proc/meminfo', '/a b/']", "[]", "['/']", "['/..']", "'/a'", "['a']"]),
+    ("write", &["['/a', \"/\\u00e9\"]", "[]", "[1]", "[\"/\\u0000\"]"]),
     ("limits.cpu", &["'1ns'", "'59m 59s 999ms'", "'0s'", "1"]),
     ("limits.time", &["'1h'", "'2h'", "'1month'"]),
     ("limits.memory", &["'4GiB'", "65536", "65537", "'4097MiB'", "-1", "1.5"]),

@@ -14,6 +14,8 @@ mod key_file;
 mod log;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
+#[cfg(feature = "extensions")]
+mod own;
 mod qemu_ga_conf;
 mod schema;
 pub(crate) mod size;
@@ -29,6 +31,10 @@ pub(crate) use extension::LARGEST_STATE;
 pub use extension::{CallLimits, Extension, Extensions, GrantedProgram, OnFailure, Runtime};
 pub use freeze::Freeze;
 pub use log::{Audit, Log, Target};
+#[cfg(feature = "extensions")]
+pub use own::OwnPlace;
+#[cfg(feature = "extensions")]
+pub(crate) use trust::folder_of;
 
 use crate::cli::{Cli, Name, Options};
 use crate::policy::{AllowList, Names, Origin, Policy, Rules};

@@ -217,10 +217,10 @@ pub(super) struct ExtensionTable {
     pub(super) wrap: Option<Vec<Spanned<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) commands: Option<Vec<Spanned<String>>>,
-    #[serde(skip_serializing)]
-    pub(super) read: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) write: Option<NotBuilt>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) read: Vec<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) write: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) env: Option<BTreeMap<String, Spanned<String>>>,
     #[serde(skip_serializing)]
@@ -332,13 +332,7 @@ impl ExtensionsTable {
 impl ExtensionTable {
     /// A key that is not built yet, with its place, if there is one.
     pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
-        first_of([
-            ("pack", &self.pack),
-            ("scripts", &self.scripts),
-            ("read", &self.read),
-            ("write", &self.write),
-            ("freeze-hooks", &self.freeze_hooks),
-        ])
+        first_of([("pack", &self.pack), ("scripts", &self.scripts), ("freeze-hooks", &self.freeze_hooks)])
     }
 }
 

@@ -119,10 +119,10 @@ impl Cache {
     }
 
     /// The digest of the module at `path`, of the extension `name`, if it was noted and the file is still that one. It is not read.
-    pub fn known(&self, name: &str, path: &Path) -> Option<Digest> {
+    pub(super) fn known(&self, name: &str, path: &Path) -> Option<(Digest, Fingerprint)> {
         let noted: ModuleFile = self.read(&module_file(name), 64 << 10)?;
         let is_same = noted.path == path && Fingerprint::of(path).is_ok_and(|found| found == noted.file);
-        is_same.then_some(noted.digest)
+        is_same.then_some((noted.digest, noted.file))
     }
 
     /// What is kept of the module with this digest, for this engine: `engine` is its version and how it is set up.

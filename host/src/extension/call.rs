@@ -9,6 +9,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi_io::IoView;
 
+use super::files::{Files, Slots};
 use super::log::Journal;
 use super::meter::Meter;
 use super::reach::Reach;
@@ -47,6 +48,8 @@ pub struct Grant {
     pub agent: Weak<Agent>,
     /// Whether it may do things while filesystems are frozen.
     pub while_frozen: bool,
+    /// What it may have of files.
+    pub files: Arc<Files>,
 }
 
 /// The data of a call's store.
@@ -57,6 +60,8 @@ pub(super) struct Call {
     pub(super) begun: Instant,
     /// Random bytes left.
     pub(super) random: u64,
+    /// Room for files.
+    pub(super) slots: Slots,
     memory: u64,
     /// Whether it was refused memory that it asked for.
     pub(super) denied: bool,
@@ -106,6 +111,7 @@ impl Call {
             grant,
             begun: Instant::now(),
             random: RANDOM,
+            slots: Slots::default(),
             memory: 0,
             denied: false,
             exceeded: false,

@@ -30,6 +30,7 @@ struct Calls {
     under_way: HashMap<u64, (Instant, Option<Waker>)>,
     next: u64,
     asleep: bool,
+    ended: bool,
 }
 
 impl Clock {
@@ -41,7 +42,7 @@ impl Clock {
         let clock = Arc::new(Self::default());
         let (ticking, engine) = (clock.clone(), engine.weak());
         let run = move || {
-            while let Some(engine) = engine.upgrade() {
+            while let Some(engine) = engine.upgrade().filter(|_| !ticking.calls().ended) {
                 engine.increment_epoch();
                 drop(engine);
                 ticking.tick();
@@ -64,6 +65,14 @@ impl Clock {
             thread.unpark();
         }
         Until { clock: self.clone(), number, deadline }
+    }
+
+    /// Ends the thread.
+    pub(super) fn end(&self) {
+        self.calls().ended = true;
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {

@@ -88,6 +88,8 @@ pub struct Engine {
     kind: Kind,
     executor: Arc<Executor<'static>>,
     clock: Arc<Clock>,
+    /// Dropped, it ends the thread.
+    _running: smol::channel::Sender<()>,
     /// Turns of [`AT_ONCE`].
     pub(super) turns: Arc<Semaphore>,
 }
@@ -99,13 +101,22 @@ impl Engine {
     /// There are no threads to be had.
     pub fn start(engine: Wasmtime, kind: Kind) -> io::Result<Self> {
         let executor: Arc<Executor<'static>> = Arc::default();
+        let (running, stop) = smol::channel::bounded::<()>(1);
         let run = executor.clone();
         // Components have stacks of their own.
         thread::Builder::new().name("extensions".into()).stack_size(1 << 20).spawn(move || {
-            smol::future::block_on(run.run(std::future::pending::<()>()));
+            // Until the engine is dropped.
+            smol::future::block_on(run.run(async { drop(stop.recv().await) }));
         })?;
         let clock = Clock::start(&engine)?;
-        Ok(Self { engine, kind, executor, clock, turns: Arc::new(Semaphore::new(AT_ONCE)) })
+        Ok(Self {
+            engine,
+            kind,
+            executor,
+            clock,
+            _running: running,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+        })
     }
 
     /// Wasmtime's part.
@@ -142,6 +153,12 @@ impl Engine {
     /// Runs something on the thread of components; dropped, it ends there at its next yield. It must not panic.
     pub(super) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Task<T> {
         self.executor.spawn(work)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.clock.end();
     }
 }
 

@@ -12,6 +12,7 @@ pub mod description;
 pub mod digest;
 pub mod engine;
 pub mod failure;
+pub mod files;
 mod folder;
 mod grants;
 mod handle;

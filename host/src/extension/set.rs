@@ -20,6 +20,7 @@ use super::call::Grant;
 use super::contract;
 use super::engine::Engine;
 use super::handle::Handle;
+use super::module::Fingerprint;
 use super::reach::Commands;
 use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
@@ -41,8 +42,12 @@ const WRAPS: usize = 8;
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What is told of a change.
+type Changed = dyn Fn(&Arc<Extensions>) + Send + Sync;
+
 /// The extensions.
 pub struct Extensions {
+    settings: config::Extensions,
     pub(super) units: Vec<Arc<Unit>>,
     source: Arc<Source>,
     stores: Arc<Stores>,
@@ -51,7 +56,7 @@ pub struct Extensions {
     /// What components call other commands through.
     commands: OnceLock<Weak<dyn Commands>>,
     /// Told when what is provided has changed; tells those who wait.
-    changed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    changed: OnceLock<Box<Changed>>,
     event: Event,
 }
 
@@ -62,12 +67,12 @@ impl fmt::Debug for Extensions {
 }
 
 impl Extensions {
-    /// Those of a configuration, with what the cache knows of them. No module is read.
+    /// Those of a configuration, with what the cache knows of them. No module is read. None is granted what is the agent's `own`.
     ///
     /// Of a filesystem that does not answer nothing is known at first: it does not keep the agent from starting.
-    pub fn open(settings: &config::Extensions) -> Arc<Self> {
+    pub fn open(settings: &config::Extensions, own: &Arc<[config::OwnPlace]>) -> Arc<Self> {
         let units: Vec<_> =
-            settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone()))).collect();
+            settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone(), own))).collect();
         let (told, answered) = mpsc::channel();
         let places: Vec<_> = settings.list.iter().map(|extension| extension.module.clone()).collect();
         let places = [vec![settings.cache.clone()], places].concat();
@@ -82,7 +87,7 @@ impl Extensions {
             let source = Source::new(settings);
             for unit in &units {
                 if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
-                    unit.set(settled(unit, known));
+                    unit.set(settled(unit, known.into()));
                 }
             }
             source
@@ -92,8 +97,54 @@ impl Extensions {
             Source::without_cache(settings)
         };
         let source = Arc::new(source);
+        Self::of(settings, units, Arc::new(Runtime::new(settings, source.clone())), source)
+    }
+
+    /// Those of a later configuration. What is still the same component stays loaded, and how each fared goes on. Waits for disks.
+    pub fn after(before: &Self, settings: &config::Extensions, own: &Arc<[config::OwnPlace]>) -> Arc<Self> {
+        let (runtime, source) = match before.settings.run_like(settings) {
+            true => (before.runtime.clone(), before.source.clone()),
+            false => {
+                let source = Arc::new(Source::new(settings));
+                (Arc::new(Runtime::new(settings, source.clone())), source)
+            }
+        };
+        let unit = |extension: &config::Extension| {
+            let unit = Unit::new(extension.clone(), own);
+            let is_old = |it: &&Arc<Unit>| it.name() == unit.name() && it.config.module == unit.config.module;
+            let Some(old) = before.units.iter().find(is_old) else { return unit };
+            let unit = unit.after(old);
+            let phase = old.phase();
+            let is_still = |known: &&Arc<Known>| {
+                Fingerprint::of(&unit.config.module).is_ok_and(|file| file == known.fingerprint)
+            };
+            if let Some(known) = phase.known().filter(is_still)
+                && Arc::ptr_eq(&runtime, &before.runtime)
+            {
+                let is_ready = unit.grant.files.open();
+                unit.set(match (settled(&unit, known.clone()), phase, is_ready) {
+                    (Phase::Known(known), _, Err(reason)) => Phase::Refused(reason, Some(known)),
+                    (Phase::Known(known), Phase::Loaded(_, sandbox), Ok(())) => Phase::Loaded(known, sandbox),
+                    (phase, ..) => phase,
+                });
+            } else if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
+                unit.set(settled(&unit, known.into()));
+            }
+            unit
+        };
+        let units = settings.list.iter().map(|extension| Arc::new(unit(extension))).collect();
+        Self::of(settings, units, runtime, source)
+    }
+
+    fn of(
+        settings: &config::Extensions,
+        units: Vec<Arc<Unit>>,
+        runtime: Arc<Runtime>,
+        source: Arc<Source>,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            runtime: Arc::new(Runtime::new(settings, source.clone())),
+            settings: settings.clone(),
+            runtime,
             units,
             source,
             stores: Arc::new(Stores::new(&settings.state)),
@@ -104,15 +155,42 @@ impl Extensions {
         })
     }
 
+    /// Waits until something is known of each, whatever that is.
+    pub async fn settled(&self) {
+        loop {
+            let changed = self.event.listen();
+            if !self.is_starting() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Opens what each is granted of files, here and now: what is refused of it is told, as when it is loaded.
+    pub fn examine(&self) {
+        for unit in &self.units {
+            let phase = unit.phase();
+            if !matches!(phase, Phase::Missing(..) | Phase::Failed(..) | Phase::Refused(..))
+                && let Err(reason) = unit.grant.files.open()
+            {
+                unit.set(Phase::Refused(reason, phase.known().cloned()));
+            }
+        }
+    }
+
     /// Begins to find out about those of which nothing is known. `changed` is told whenever that changes what is provided.
     pub fn start(
         self: &Arc<Self>,
         agent: &Arc<Agent>,
         commands: Weak<dyn Commands>,
-        changed: impl Fn() + Send + Sync + 'static,
+        changed: impl Fn(&Arc<Self>) + Send + Sync + 'static,
     ) {
         let _ = (self.agent.set(Arc::downgrade(agent)), self.commands.set(commands));
         let _ = self.changed.set(Box::new(changed));
+        for unit in self.units.iter().filter(|unit| unit.grant.files.are_granted()) {
+            unit.grant.files.serve(agent);
+            self.open_files(unit);
+        }
         for unit in self.units.iter().filter(|unit| matches!(unit.phase(), Phase::Starting)) {
             self.begin(unit);
         }
@@ -260,6 +338,19 @@ impl Extensions {
         true
     }
 
+    /// Opens what an extension was granted of files, beside the requests, so that what is refused of it is known before its first call.
+    fn open_files(self: &Arc<Self>, unit: &Arc<Unit>) {
+        let (this, unit) = (self.clone(), unit.clone());
+        self.spawn(async move {
+            let files = unit.grant.files.clone();
+            let refused = smol::unblock(move || files.open()).await;
+            // What is not known yet, or being loaded, is looked at when that ends.
+            if let (Err(reason), Phase::Known(known)) = (refused, unit.phase()) {
+                this.enter(&unit, Phase::Refused(reason, Some(known)));
+            }
+        });
+    }
+
     /// Finds out about an extension, beside the requests.
     fn begin(self: &Arc<Self>, unit: &Arc<Unit>) {
         let (this, unit) = (self.clone(), unit.clone());
@@ -267,7 +358,7 @@ impl Extensions {
             let known = fenced(this.discover(&unit)).await;
             this.enter(
                 &unit,
-                known.map_or_else(|fault| phase_of(fault, None), |known| settled(&unit, known)),
+                known.map_or_else(|fault| phase_of(fault, None), |known| settled(&unit, known.into())),
             );
         });
     }
@@ -291,6 +382,7 @@ impl Extensions {
             let (this, what, again) = (self.clone(), unit.clone(), known.clone());
             let with = engine.clone();
             let sandbox = smol::unblock(move || {
+                what.grant.files.open().map_err(Fault::Refused)?;
                 if again.kind != with.kind() {
                     return Ok(None);
                 }
@@ -320,7 +412,7 @@ impl Extensions {
             if last {
                 break;
             }
-            match settled(unit, self.rediscover(unit, &known).await?) {
+            match settled(unit, self.rediscover(unit, &known).await?.into()) {
                 Phase::Known(again) => known = again,
                 other => return Ok(other),
             }
@@ -345,7 +437,7 @@ impl Extensions {
     }
 
     /// Puts an extension into another phase, and tells those whom it concerns.
-    fn enter(&self, unit: &Arc<Unit>, phase: Phase) {
+    fn enter(self: &Arc<Self>, unit: &Arc<Unit>, phase: Phase) {
         let extension = &**unit.name();
         if let Some(reason) = phase.reason() {
             tracing::error!(extension, "cannot be called: {reason}");
@@ -355,7 +447,7 @@ impl Extensions {
         if unit.set(phase)
             && let Some(changed) = self.changed.get()
         {
-            changed();
+            changed(self);
         }
         self.event.notify(usize::MAX);
     }
@@ -387,14 +479,14 @@ fn laid(unit: &Unit, names: &[(Arc<str>, Origin)]) -> Vec<(Arc<str>, Option<Stri
 }
 
 /// What an extension of which this is known is: let run, or not.
-fn settled(unit: &Unit, mut known: Known) -> Phase {
-    known.misfits = contract::misfits(&unit.config, &known.description);
-    let known = Arc::new(known);
+fn settled(unit: &Unit, known: Arc<Known>) -> Phase {
+    *unit.misfits.lock().unwrap_or_else(PoisonError::into_inner) =
+        contract::misfits(&unit.config, &known.description);
     if let Some(reason) = grants::too_many(&known.description) {
         // None of them is to be listed.
         return Phase::Refused(reason, None);
     }
-    match grants::refusal(&unit.config, &known.description) {
+    match grants::refusal(&unit.config, &known.description).or_else(|| unit.grant.files.refusal()) {
         Some(reason) => Phase::Refused(reason, Some(known)),
         None => Phase::Known(known),
     }

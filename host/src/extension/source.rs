@@ -1,6 +1,5 @@
 //! What is known of a module, and where what was compiled of it is: from the cache, or by compiling it.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -19,7 +18,7 @@ use super::compile::{CompileError, Compiler};
 use super::description::Description;
 use super::digest::Digest;
 use super::engine::{ARTIFACTS, Kind};
-use super::module::{Module, ModuleError};
+use super::module::{Fingerprint, Module, ModuleError};
 use crate::config::{Extensions, Runtime};
 
 /// Modules that are read at once: a hundred declared ones do not come to a hundred threads.
@@ -45,8 +44,8 @@ pub(super) struct Known {
     pub(super) description: Description,
     /// What it was compiled for.
     pub(super) kind: Kind,
-    /// Which of its functions cannot be laid over the commands that they are to be laid over, and why.
-    pub(super) misfits: HashMap<String, String>,
+    /// What the system said of the module.
+    pub(super) fingerprint: Fingerprint,
     compiled: Compiled,
 }
 
@@ -89,13 +88,13 @@ impl Source {
     /// What is known of the module at `path` of the extension `name`, if it is still that of last time. It is not read.
     pub(super) fn remembered(&self, name: &str, path: &Path) -> Option<Known> {
         let cache = self.cache.as_ref()?;
-        let digest = cache.known(name, path)?;
+        let (digest, fingerprint) = cache.known(name, path)?;
         let kinds: &[Kind] = match self.settings.runtime {
             Runtime::Auto => &[Kind::Native, Kind::Pulley],
             Runtime::Native => &[Kind::Native],
             Runtime::Pulley => &[Kind::Pulley],
         };
-        kinds.iter().find_map(|&kind| cached(cache, digest, kind))
+        kinds.iter().find_map(|&kind| cached(cache, digest, kind, &fingerprint))
     }
 
     /// Finds out about a module: by its digest in the cache, unless it is `distrusted`, else by compiling it.
@@ -116,7 +115,7 @@ impl Source {
             let module = Module::open(&opened, this.settings.module_size)?;
             let digest = module.digest()?;
             let cache = this.cache.as_ref().filter(|_| distrusted != Some(digest));
-            let found = cache.and_then(|cache| cached(cache, digest, kind));
+            let found = cache.and_then(|cache| cached(cache, digest, kind, module.fingerprint()));
             Ok::<_, ModuleError>((Arc::new(module), digest, found))
         });
         let mut looked = pin!(looked);
@@ -135,6 +134,7 @@ impl Source {
             self.write(agent, move |cache| cache.note(&name, &module, digest)).await;
             return Ok(known);
         }
+        let fingerprint = module.fingerprint().clone();
         tracing::info!(extension = &*name, kind = kind.as_str(), "compiling");
         let compiled = self.compiler.compile(&self.settings, module.clone(), digest, kind).await?;
         let description = compiled.description.clone();
@@ -153,7 +153,7 @@ impl Source {
                 Fault::Failed(format!("what was compiled of it cannot be opened: {error}"))
             })?),
         };
-        Ok(Known { digest, description, kind, misfits: HashMap::new(), compiled })
+        Ok(Known { digest, description, kind, fingerprint, compiled })
     }
 
     /// What was compiled, to be mapped, after looking again at the module and at it; `None` if either is not what it was.
@@ -201,13 +201,13 @@ impl Source {
     }
 }
 
-fn cached(cache: &Cache, digest: Digest, kind: Kind) -> Option<Known> {
+fn cached(cache: &Cache, digest: Digest, kind: Kind, fingerprint: &Fingerprint) -> Option<Known> {
     let entry = cache.find(digest, kind, ARTIFACTS)?;
     Some(Known {
         digest,
         description: entry.description.clone(),
         kind,
-        misfits: HashMap::new(),
+        fingerprint: fingerprint.clone(),
         compiled: Compiled::Cached(entry),
     })
 }

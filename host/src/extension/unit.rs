@@ -1,5 +1,6 @@
 //! One extension as it is now: what is known of it, whether it can be called, and if not, why.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,11 @@ use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionM
 
 use super::call::Grant;
 use super::description::Kind;
+use super::files::Files;
 use super::health::Health;
 use super::sandbox::Sandbox;
 use super::source::Known;
-use crate::config::{CallLimits, Extension};
+use crate::config::{CallLimits, Extension, OwnPlace};
 
 /// How soon something is tried again that failed for a reason that may pass; each time in a row twice as long.
 const FIRST: Duration = Duration::from_secs(10);
@@ -29,6 +31,8 @@ pub(super) struct Unit {
     pub(super) health: Arc<Health>,
     phase: Mutex<Phase>,
     retry: Mutex<Retry>,
+    /// Which of its functions cannot be laid over what they are to be laid over, and why, once it is known.
+    pub(super) misfits: Mutex<HashMap<String, String>>,
     /// What it provides, by name, once that is settled with the others.
     pub(super) provided: Mutex<Vec<ExtensionCommand>>,
 }
@@ -88,12 +92,13 @@ struct Retry {
 }
 
 impl Unit {
-    pub(super) fn new(config: Extension) -> Self {
+    pub(super) fn new(config: Extension, own: &Arc<[OwnPlace]>) -> Self {
         let grant = Grant {
             name: config.name.clone(),
             config: config.config.as_str().into(),
             limits: Arc::new(config.limits.clone()),
             env: config.env.as_slice().into(),
+            files: Arc::new(Files::new(&config.read, &config.write, config.limits.concurrency, own)),
             exec: Arc::new(exec::Rules(config.exec.iter().map(|granted| granted.rule.clone()).collect())),
             while_frozen: config.while_frozen,
             ..Grant::default()
@@ -108,8 +113,18 @@ impl Unit {
             health: Arc::default(),
             phase: Mutex::new(Phase::Starting),
             retry: Mutex::default(),
+            misfits: Mutex::default(),
             provided: Mutex::default(),
         }
+    }
+
+    /// The same extension by a later configuration: how it fared goes on, and so do its turns if there are as many.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        self.health = before.health.clone();
+        if self.config.limits.concurrency == before.config.limits.concurrency {
+            self.permits = before.permits.clone();
+        }
+        self
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -193,7 +208,9 @@ impl Unit {
         };
         match &command.kind {
             Kind::Refused(reason) => Some(reason.clone()),
-            Kind::Typed(_) | Kind::Handler => known.misfits.get(name).cloned(),
+            Kind::Typed(_) | Kind::Handler => {
+                self.misfits.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+            }
         }
     }
 
@@ -236,7 +253,9 @@ impl Unit {
             },
             commands,
             grants: match (phase.reason(), known) {
-                (None, Some(known)) => known.description.imports.clone(),
+                (None, Some(known)) => {
+                    known.description.imports.iter().cloned().chain(self.grant.files.told()).collect()
+                }
                 _ => Vec::new(),
             },
             limits: limits(&self.config.limits),

@@ -18,21 +18,27 @@ use crate::program;
 fn built() -> Option<&'static [Vec<u8>; 2]> {
     static BUILT: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     let compiler = compiler()?;
-    Some(BUILT.get_or_init(|| ["checksum", "greeting"].map(|name| build(&compiler, name))))
+    Some(BUILT.get_or_init(|| ["checksum", "greeting"].map(|name| build(&compiler, &project(name)))))
 }
 
-fn build(compiler: &Path, name: &str) -> Vec<u8> {
+/// Another one, as a component.
+pub(super) fn example(name: &str) -> Option<Vec<u8>> {
+    Some(build(&compiler()?, &project(name)))
+}
+
+fn project(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
+}
+
+pub(super) fn build(compiler: &Path, project: &Path) -> Vec<u8> {
     // Beside what cargo keeps for tests: the standard library takes a minute, once.
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples");
     fs::create_dir_all(&folder).unwrap();
-    let (project, output) = (
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name),
-        tempfile::Builder::new().suffix(".wasm").tempfile_in(&folder).unwrap(),
-    );
+    let output = tempfile::Builder::new().suffix(".wasm").tempfile_in(&folder).unwrap();
     let mut command = Command::new(compiler);
     command.arg("build").arg(project).arg("-o").arg(output.path()).arg("--cache").arg(folder.join("cache"));
     let done = command.output().unwrap();
-    assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{}: {}", project.display(), String::from_utf8_lossy(&done.stderr));
     fs::read(output.path()).unwrap()
 }
 

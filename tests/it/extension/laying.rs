@@ -8,7 +8,7 @@ use super::{agent, disabled, failure, settled, setup, told};
 
 /// A component whose handler has these commands, and answers with what this code leaves at 16: a `result<string, error>`. `$at` and
 /// `$length` are where the arguments are; `next` gives what is below into 16.
-fn handler(commands: &[&str], data: &[(u32, &str)], code: &str) -> Vec<u8> {
+pub(super) fn handler(commands: &[&str], data: &[(u32, &str)], code: &str) -> Vec<u8> {
     let mut listed = String::new();
     let mut names = String::new();
     for (number, name) in commands.iter().enumerate() {

@@ -3,10 +3,12 @@
 mod adding;
 mod asking;
 mod bounds;
+mod calling;
 mod compiling;
 mod ending;
 mod examples;
 mod exec;
+mod files;
 mod hostile;
 mod keeping;
 mod laying;

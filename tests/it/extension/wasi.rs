@@ -229,3 +229,43 @@ fn what_a_failure_says_stays_on_its_line() {
     // Its own word, which is no failure of the extension.
     assert_eq!(told(&mut client, "bad")["failures"], 0);
 }
+
+/// What Python's toolchain imports of it is linked, and leads nowhere.
+#[test]
+fn there_are_no_sockets() {
+    let sockets = "package wasi:sockets@0.2.0;
+        interface network { resource network; enum error-code { unknown, access-denied, not-supported } enum ip-address-family { ipv4, ipv6 } }
+        interface instance-network { use network.{network}; instance-network: func() -> network; }
+        interface tcp { use network.{network, error-code}; resource tcp-socket { start-listen: func() -> result<_, error-code>; } }
+        interface tcp-create-socket {
+            use network.{ip-address-family, error-code}; use tcp.{tcp-socket};
+            create-tcp-socket: func(address-family: ip-address-family) -> result<tcp-socket, error-code>;
+        }
+        interface ip-name-lookup {
+            use network.{network, error-code};
+            resource resolve-address-stream;
+            resolve-addresses: func(network: borrow<network>, name: string) -> result<resolve-address-stream, error-code>;
+        }";
+    let wit = "package test:it; interface i { guest-test-x: func(); }
+        world w {
+            import wasi:sockets/instance-network@0.2.0; import wasi:sockets/tcp@0.2.0;
+            import wasi:sockets/tcp-create-socket@0.2.0; import wasi:sockets/ip-name-lookup@0.2.0; export i;
+        }";
+    // A result that is an error (1), and of the errors the second one (1).
+    let denied = "(if (i32.ne (i32.load8_u (i32.const 16)) (i32.const 1)) (then unreachable))
+        (if (i32.ne (i32.load8_u (i32.const 20)) (i32.const 1)) (then unreachable))";
+    let wat = format!(
+        r#"(import "wasi:sockets/instance-network@0.2.0" "instance-network" (func $network (result i32)))
+        (import "wasi:sockets/tcp-create-socket@0.2.0" "create-tcp-socket" (func $socket (param i32 i32)))
+        (import "wasi:sockets/tcp@0.2.0" "[method]tcp-socket.start-listen" (func $listen (param i32 i32)))
+        (import "wasi:sockets/ip-name-lookup@0.2.0" "resolve-addresses" (func $resolve (param i32 i32 i32 i32)))
+        (data (i32.const 1024) "localhost")
+        (func (export "test:it/i#guest-test-x")
+            (call $socket (i32.const 0) (i32.const 16)) {denied}
+            (call $resolve (call $network) (i32.const 1024) (i32.const 9) (i32.const 16)) {denied}
+            (call $listen (i32.const 0) (i32.const 16)))"#
+    );
+    // All goes well up to the use of a socket that it has not got.
+    let asks = encode_with(&[sockets], wit, &module(&wat));
+    fails(&asks, "", Duration::from_secs(1), "failed: unknown handle index 0");
+}

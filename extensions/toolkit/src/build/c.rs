@@ -8,18 +8,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use wit_bindgen_c::Opts;
 
+use super::libc::{self, HEADERS, LIBRARIES};
 use super::program::{ask, find, run};
 use super::{Module, Project, say};
 use crate::wit_text;
 
 const INSTALL: &str = "run `apt install --no-install-recommends clang-19 lld-19 wasi-libc \
     libclang-rt-19-dev-wasm32`, or `pip install ziglang`";
-/// Of clang; the newest that is complete is taken.
-const VERSIONS: std::ops::RangeInclusive<u32> = 14..=22;
-/// The libc of Debian's wasi-libc.
-const HEADERS: &str = "/usr/include/wasm32-wasi";
-const LIBRARIES: &str = "/usr/lib/wasm32-wasi";
-
 /// A way to build.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
@@ -78,17 +73,9 @@ pub(super) fn make(project: &Project<'_>, sources: &[PathBuf]) -> Result<Module>
 }
 
 fn route() -> Result<Route> {
-    let libc = Path::new(HEADERS).is_dir() && Path::new(LIBRARIES).is_dir();
-    let mut names: Vec<String> = VERSIONS.rev().map(|version| format!("-{version}")).collect();
-    names.push(String::new());
-    let clang = names.iter().find_map(|version| {
-        let clang = find(&format!("clang{version}"))?;
-        let linker = find(&format!("wasm-ld{version}"))?;
-        // Arithmetic that the machine does not have is in a library of the compiler's.
-        let builtins = ask(Command::new(&clang).args(["--target=wasm32-wasi", "-print-libgcc-file-name"]))?;
-        Path::new(&builtins).exists().then_some(Route::Clang(clang, linker))
-    });
-    if let (true, Some(route)) = (libc, clang) {
+    let clang = libc::clangs()
+        .find_map(|(clang, version, _)| Some(Route::Clang(clang, find(&format!("wasm-ld{version}"))?)));
+    if let (true, Some(route)) = (libc::is_there(), clang) {
         return Ok(route);
     }
     let zig = find("zig").map(|zig| (zig, &[][..]));

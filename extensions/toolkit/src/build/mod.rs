@@ -3,6 +3,7 @@
 //! `rust` and `c` choose a toolchain (and never fetch one) and make a core module; the rest is the same for both.
 
 mod c;
+mod libc;
 mod program;
 mod rust;
 
@@ -17,7 +18,8 @@ use crate::{component, wit_text};
 /// Builds a component from a Rust crate or a C project.
 ///
 /// A folder with a Cargo.toml is a Rust crate, one with C files and a folder
-/// wit/ is a C project. It is built by the compilers that are installed; a
+/// wit/ is a C project. A crate that uses files or the time of the standard
+/// library has `wasi = true` in its [package.metadata.waga-ext]. It is built by the compilers that are installed; a
 /// missing one is named with the command that installs it.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

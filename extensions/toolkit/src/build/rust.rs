@@ -1,6 +1,7 @@
 //! Rust crates: which of the compilers on this machine can build for WebAssembly, and the build.
 //!
-//! The target has no system: what a component wants from its surroundings stands in its WIT, and nowhere else.
+//! The usual target has no system: what a component wants from its surroundings stands in its WIT, and nowhere else. A crate that wants
+//! files, time or random numbers as the standard library has them says so in its manifest, and is built for WASI.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,14 +11,15 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::program::{ask, find, is_program, run};
-use super::{Module, Project, say};
+use super::{Module, Project, libc, say};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+/// Without a system, and with WASI.
+const BARE: &str = "wasm32-unknown-unknown";
+const WASI: &str = "wasm32-wasip1";
 /// Where distributions put theirs; a rustup before it in PATH does not matter.
 const SYSTEM: &str = "/usr/bin";
-const INSTALL: &str = "run `rustup target add wasm32-unknown-unknown`, or on Debian 12 \
-    `apt install rustc-web cargo-web rust-web-src lld-19`, or on Debian 13 \
-    `apt install cargo libstd-rust-dev-wasm32 lld`";
+const INSTALL: &str = "or on Debian 12 `apt install rustc-web cargo-web rust-web-src lld-19`, \
+    or on Debian 13 `apt install cargo libstd-rust-dev-wasm32 lld`";
 
 /// A way to build.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,22 +30,24 @@ struct Route {
     builds_std: bool,
     /// The linker, if the compiler came without one.
     linker: Option<PathBuf>,
+    target: &'static str,
 }
 
 /// Builds the crate.
 pub(super) fn make(project: &Project<'_>) -> Result<Module> {
-    let route = route()?;
+    let manifest = project.folder.join("Cargo.toml");
+    let target = if wants_wasi(&manifest)? { WASI } else { BARE };
+    let route = route(target)?;
     let rustc = route.rustc.display();
     let with =
         route.linker.as_ref().map_or_else(String::new, |linker| format!(", with {}", linker.display()));
     say(&match route.builds_std {
-        false => format!("Rust: {rustc} has the standard library for {TARGET}{with}"),
+        false => format!("Rust: {rustc} has the standard library for {target}{with}"),
         true => {
-            format!("Rust: {rustc} builds the standard library for {TARGET}, once (a minute or two){with}")
+            format!("Rust: {rustc} builds the standard library for {target}, once (a minute or two){with}")
         }
     });
-    let messages = run(&mut command(&route, project))?;
-    let manifest = project.folder.join("Cargo.toml");
+    let messages = run(&mut command(&route, project)?)?;
     let built = artifact(&messages, &manifest).with_context(|| {
         format!("{} builds no module: it needs `[lib]` with `crate-type = [\"cdylib\"]`", manifest.display())
     })?;
@@ -52,8 +56,46 @@ pub(super) fn make(project: &Project<'_>) -> Result<Module> {
     Ok(Module { name: built.name, bytes })
 }
 
+/// Whether the crate's manifest has `[package.metadata.waga-ext]` with `wasi = true`.
+fn wants_wasi(manifest: &Path) -> Result<bool> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        manifest_path: PathBuf,
+        #[serde(default)]
+        metadata: Option<Tables>,
+    }
+    #[derive(Deserialize)]
+    struct Tables {
+        #[serde(rename = "waga-ext")]
+        ours: Option<Ours>,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Ours {
+        #[serde(default)]
+        wasi: bool,
+    }
+    let Some(cargo) =
+        find("cargo").or_else(|| Some(Path::new(SYSTEM).join("cargo")).filter(|it| is_program(it)))
+    else {
+        bail!("no Rust compiler here can build for {BARE}: run `rustup target add {BARE}`, {INSTALL}");
+    };
+    let mut command = clean(&cargo);
+    command.args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"]).arg(manifest);
+    let printed = run(&mut command)?;
+    let metadata: Metadata = serde_json::from_slice(&printed).with_context(|| {
+        format!("cannot understand [package.metadata.waga-ext] of {}", manifest.display())
+    })?;
+    let package = metadata.packages.into_iter().find(|package| package.manifest_path == *manifest);
+    Ok(package.and_then(|package| package.metadata?.ours).is_some_and(|ours| ours.wasi))
+}
+
 /// The first of the ways that this machine has: a compiler with the target's library, else one with the library's source.
-fn route() -> Result<Route> {
+fn route(target: &'static str) -> Result<Route> {
     let system = || Some((Path::new(SYSTEM).join("rustc"), Path::new(SYSTEM).join("cargo")));
     let in_path = || Some((find("rustc")?, find("cargo")?));
     let pairs: Vec<(PathBuf, PathBuf)> = [in_path(), system()]
@@ -61,10 +103,10 @@ fn route() -> Result<Route> {
         .flatten()
         .filter(|(rustc, cargo)| is_program(rustc) && is_program(cargo))
         .collect();
-    let ready = pairs.iter().find(|(rustc, _)| has_library(rustc)).map(|pair| (pair, false));
+    let ready = pairs.iter().find(|(rustc, _)| has_library(rustc, target)).map(|pair| (pair, false));
     let route = ready.or_else(|| pairs.iter().find(|(rustc, _)| has_source(rustc)).map(|pair| (pair, true)));
     let Some(((rustc, cargo), builds_std)) = route else {
-        bail!("no Rust compiler here can build for {TARGET}: {INSTALL}");
+        bail!("no Rust compiler here can build for {target}: run `rustup target add {target}`, {INSTALL}");
     };
     let linker = match has_linker(rustc) {
         true => None,
@@ -72,12 +114,12 @@ fn route() -> Result<Route> {
             format!("{} has no linker for WebAssembly: run `apt install lld`", rustc.display())
         })?),
     };
-    Ok(Route { rustc: rustc.clone(), cargo: cargo.clone(), builds_std, linker })
+    Ok(Route { rustc: rustc.clone(), cargo: cargo.clone(), builds_std, linker, target })
 }
 
-fn has_library(rustc: &Path) -> bool {
+fn has_library(rustc: &Path, target: &str) -> bool {
     // The folder is named even if there is none.
-    ask(clean(rustc).args(["--print", "target-libdir", "--target", TARGET]))
+    ask(clean(rustc).args(["--print", "target-libdir", "--target", target]))
         .and_then(|folder| std::fs::read_dir(folder).ok())
         .is_some_and(|mut entries| {
             entries.any(|entry| {
@@ -141,28 +183,34 @@ fn is_of_another_build(name: &OsString) -> bool {
         || ["CARGO_PKG_", "CARGO_MANIFEST", "CARGO_PROFILE_"].iter().any(|start| name.starts_with(start))
 }
 
-fn command(route: &Route, project: &Project<'_>) -> Command {
+fn command(route: &Route, project: &Project<'_>) -> Result<Command> {
     let mut command = clean(&route.cargo);
+    let (target, mut flags) = (route.target, remaps(&route.rustc));
+    let variable = |name: &str| format!("CARGO_TARGET_{}_{name}", target.to_uppercase().replace('-', "_"));
     command
-        .args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"])
+        .args(["build", "--release", "--target", target, "--message-format", "json-render-diagnostics"])
         .arg("--manifest-path")
         .arg(project.folder.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(project.cache.join("rust"))
         // Where the crate's own `.cargo/config.toml` counts.
         .current_dir(&project.folder)
-        .env("RUSTC", &route.rustc)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", remaps(&route.rustc));
+        .env("RUSTC", &route.rustc);
     if project.options.offline {
         command.arg("--offline");
     }
     if let Some(linker) = &route.linker {
-        command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        command.env(variable("LINKER"), linker);
     }
     if route.builds_std {
         command.args(["-Z", "build-std=std,panic_abort"]).env("RUSTC_BOOTSTRAP", "1");
+        if target == WASI {
+            // The library's source comes without a libc.
+            flags.push(libc::flags()?);
+        }
     }
-    command
+    command.env(variable("RUSTFLAGS"), flags);
+    Ok(command)
 }
 
 /// Places of panics hold paths of this machine, which nobody else should see, or the same source would give other bytes elsewhere.

@@ -103,6 +103,8 @@ impl Source<'_> {
             on_failure: on_failure.unwrap_or(OnFailure::Error),
             config,
             exec: self.programs(&table.exec.unwrap_or_default())?,
+            read: self.places(table.read, &key, "read")?,
+            write: self.places(table.write, &key, "write")?,
             limits: self.call_limits(&table.limits.unwrap_or_default())?,
         })
     }
@@ -180,6 +182,40 @@ impl Source<'_> {
             environment.push((name, value));
         }
         Ok(environment)
+    }
+
+    /// The files and folders of `read` or `write`. What is there is looked at when they are opened.
+    fn places(
+        &self,
+        paths: Vec<Spanned<String>>,
+        table: &str,
+        key: &str,
+    ) -> Result<Vec<String>, ConfigError> {
+        let mut places = Vec::new();
+        for path in paths {
+            let (span, path) = (path.span(), path.into_inner());
+            let shown = path.escape_debug();
+            let fault = if !path.starts_with('/') {
+                Some(format!("'{shown}' is not an absolute path: write it from '/' on"))
+            } else if path.split('/').any(|part| part == "..") {
+                Some(format!("'{shown}' contains '..': write the path that it means"))
+            } else if path.contains('\0') {
+                Some(format!("'{shown}' contains a NUL character, which no path does: leave it out"))
+            } else if path.split('/').all(|part| part.is_empty() || part == ".") {
+                Some(format!(
+                    "'{shown}' is everything: name the files and folders that {table} needs in '{key}'"
+                ))
+            } else if places.contains(&path) {
+                Some(format!("'{shown}' stands twice"))
+            } else {
+                None
+            };
+            if let Some(text) = fault {
+                return Err(self.error(&span, text));
+            }
+            places.push(path);
+        }
+        Ok(places)
     }
 
     fn call_limits(&self, table: &LimitsTable) -> Result<CallLimits, ConfigError> {

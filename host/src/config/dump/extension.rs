@@ -49,6 +49,8 @@ pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOr
                 .then(|| plain(extension.on_failure.as_str().to_owned())),
             config: settings.clone().map(plain),
             exec: exec(extension),
+            read: extension.read.iter().cloned().map(plain).collect(),
+            write: extension.write.iter().cloned().map(plain).collect(),
             limits: (!limits.is_empty()).then_some(limits),
             ..ExtensionTable::default()
         };

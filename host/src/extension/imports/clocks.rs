@@ -4,18 +4,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use smol::Timer;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{ComponentType, Linker, Lower, Resource};
+use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource};
 use wasmtime_wasi_io::async_trait;
 use wasmtime_wasi_io::poll::{DynPollable, Pollable, subscribe};
 
 use super::wasi;
 use crate::extension::call::Call;
 
-#[derive(Debug, Clone, Copy, ComponentType, Lower)]
+/// A time, since 1970.
+#[derive(Debug, Clone, Copy, ComponentType, Lift, Lower)]
 #[component(record)]
-struct Datetime {
-    seconds: u64,
-    nanoseconds: u32,
+pub(super) struct Datetime {
+    pub(super) seconds: u64,
+    pub(super) nanoseconds: u32,
 }
 
 /// Something to wait for; `None`: for ever.

@@ -4,9 +4,11 @@
 mod clocks;
 mod commands;
 pub(super) mod exec;
+mod filesystem;
 mod own;
 mod random;
 mod shell;
+mod sockets;
 mod state;
 mod streams;
 
@@ -35,12 +37,21 @@ const LINKED: &[&str] = &[
     "wasi:cli/terminal-stdout",
     "wasi:clocks/monotonic-clock",
     "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
     "wasi:random/insecure",
     "wasi:random/insecure-seed",
     "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
 ];
 
 /// What an import is to the agent.
@@ -99,10 +110,12 @@ pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     own::link(linker)?;
     commands::link(linker)?;
     clocks::link(linker)?;
+    filesystem::link(linker)?;
     random::link(linker)?;
     shell::link(linker)?;
     state::link(linker)?;
     exec::link(linker)?;
+    sockets::link(linker)?;
     streams::link(linker)
 }
 

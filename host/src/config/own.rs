@@ -1,0 +1,53 @@
+//! What on the filesystem is the agent's own: no extension is granted it, whatever its operator writes.
+
+use std::path::{Path, PathBuf};
+
+use super::{Config, Endpoint, Target};
+
+/// Where the configuration is usually.
+const CONFIGURATION: &str = "/etc/waga";
+
+/// Files that the agent keeps in its state folder.
+const STATE: [&str; 4] = ["qga.state", "qga.state.new", "qga.state.isfrozen", "waga.thawed"];
+
+/// A file or folder of the agent's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnPlace {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is.
+    pub what: &'static str,
+    /// Whether all that is in it is the agent's, too.
+    pub whole: bool,
+}
+
+impl Config {
+    /// What is the agent's own.
+    pub fn own_places(&self) -> Vec<OwnPlace> {
+        let place = |path: &Path, what| OwnPlace { path: path.to_owned(), what, whole: false };
+        let folder = |path: &Path, what| OwnPlace { whole: true, ..place(path, what) };
+        let mut places = vec![
+            folder(Path::new(CONFIGURATION), "its configuration"),
+            folder(&self.extensions.cache, "its cache"),
+            folder(&self.extensions.state, "what extensions keep"),
+            place(&self.state_dir, "its state"),
+            place(&self.pid_file, "its pid file"),
+        ];
+        places.extend(self.files.iter().map(|path| place(path, "its configuration")));
+        places.extend(STATE.map(|name| place(&self.state_dir.join(name), "its state")));
+        let targets = [Some(&self.log.target), self.audit.as_ref().map(|audit| &audit.target)];
+        let log = |target: &Target| match target {
+            Target::File(path) => Some(place(path, "its log")),
+            _ => None,
+        };
+        places.extend(targets.into_iter().flatten().filter_map(log));
+        places.extend(self.channels.iter().filter_map(|channel| match &channel.endpoint {
+            Endpoint::Unix(path, _) => Some(place(path, "its socket")),
+            _ => None,
+        }));
+        places.extend(self.freeze.hook.iter().map(|path| place(path, "its hook")));
+        let modules = self.extensions.list.iter();
+        places.extend(modules.map(|extension| place(&extension.module, "the module of an extension")));
+        places
+    }
+}
