@@ -139,4 +139,6 @@ pub struct ExtensionLimits {
     pub concurrency: u64,
     /// Bytes that it may log.
     pub log: u64,
+    /// Bytes of what is kept from one call to the next.
+    pub state: u64,
 }

@@ -9,13 +9,13 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
 use smol::channel::Receiver;
 use smol::future::{or, try_zip};
 use smol::{Async, Timer};
 
-use crate::helper::{kill, mark};
-use crate::sys::spawn::{self, Ended, Program};
+use crate::helper::mark;
+use crate::running::{Running, next};
+use crate::sys::spawn::{Ended, Program};
 
 /// What a pipe holds if the system lets it, and what is moved at once, in bytes: each time costs a thread a turn.
 const PIPE: usize = 1 << 20;
@@ -135,7 +135,7 @@ impl Filter {
         let mark = mark();
         let program = Program::new(&self.program, &self.args, Some(&[])).in_own_session().marked(&mark);
         let child = program.spawn([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]).map_err(Failure::Start)?;
-        Ok((Running { child: Some(child), mark }, pipes))
+        Ok((Running::new(child, mark), pipes))
     }
 }
 
@@ -144,40 +144,6 @@ struct Pipes {
     input: Async<PipeWriter>,
     output: Async<PipeReader>,
     errors: Async<PipeReader>,
-}
-
-/// A child that runs; dropped, it is killed with all that it started, and reaped, by a thread.
-struct Running {
-    /// `None` once it is reaped.
-    child: Option<spawn::Child>,
-    mark: String,
-}
-
-impl Running {
-    async fn end(&mut self) -> Ended {
-        let Some(child) = &mut self.child else { return Ended::Unknown };
-        child.ended().await;
-        let (pid, mark) = (child.pid(), self.mark.clone());
-        // What it left may hold the pipes, and write on and on. Before it is reaped, for its group has its number.
-        blocking::unblock(move || kill(pid, &mark)).await;
-        match self.child.take() {
-            Some(child) => child.wait().await,
-            None => Ended::Unknown,
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let (child, mark) = (self.child.take(), std::mem::take(&mut self.mark));
-        let Some(child) = child else { return };
-        // To look at a process may wait for its memory, and that for a disk.
-        let end = move || {
-            kill(child.pid(), &mark);
-            smol::block_on(child.wait());
-        };
-        blocking::unblock(end).detach();
-    }
 }
 
 /// Hands over all of the input, then closes the pipe. Whoever reads no more is fed no more.
@@ -245,29 +211,6 @@ async fn listen(pipe: &Async<PipeReader>, ended: &Receiver<()>) -> String {
         smol::future::yield_now().await;
     }
     String::from_utf8_lossy(&text).into_owned()
-}
-
-/// The next piece; none at the end of the pipe, or when it is empty and the child has ended.
-async fn next(pipe: &Async<PipeReader>, piece: &mut [u8], ended: &Receiver<()>) -> io::Result<usize> {
-    let readable = || async {
-        pipe.readable().await?;
-        Ok(false)
-    };
-    let over = || async {
-        // Nothing is ever sent: it fails when the child has ended.
-        let _ = ended.recv().await;
-        Ok(true)
-    };
-    let mut is_over = false;
-    loop {
-        match rustix::io::read(pipe.get_ref(), &mut *piece) {
-            Err(Errno::INTR) => {}
-            // It may have written between the last look and its end, so there is one more.
-            Err(Errno::AGAIN) if is_over => return Ok(0),
-            Err(Errno::AGAIN) => is_over = or::<io::Result<bool>, _, _>(readable(), over()).await?,
-            other => return Ok(other?),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A command is a type that implements [`Command`]; a family lists its commands; [`FAMILIES`] lists the families. This crate knows no channel, no framing, no configuration file and no extension.
 
 mod agent;
+pub mod captured;
 mod command;
 mod context;
 mod cpu;
@@ -20,6 +21,7 @@ mod os;
 mod page_cache;
 mod power;
 pub mod qapi;
+mod running;
 mod ssh;
 pub mod storage;
 mod sys;

@@ -72,6 +72,16 @@ const EXTENSION: &str = r#"
     interface log { enum level { error, warning, info, debug } log: func(level: level, message: string); }
     interface config { get: func() -> string; }
     interface next { use types.{error}; next: func(arguments: string) -> result<string, error>; }
+    interface state {
+        get: func(key: string) -> option<list<u8>>;
+        set: func(key: string, value: list<u8>) -> result<_, string>;
+        delete: func(key: string);
+        keys: func() -> list<string>;
+    }
+    interface exec {
+        record output { exit-code: option<s32>, signal: option<s32>, stdout: list<u8>, stderr: list<u8> }
+        run: func(program: string, args: list<string>, input: option<list<u8>>) -> result<output, string>;
+    }
     interface call { use types.{error}; call: func(command: string, arguments: string) -> result<string, error>; }
     interface handler {
         use types.{error};

@@ -23,7 +23,7 @@ use smol::future::zip;
 
 use self::capture::{Capture, Input, Pipes};
 use self::record::{Owner, Which};
-pub use self::rules::{Rule, Rules};
+pub use self::rules::{Rule, Rules, Unlisted};
 use self::table::{Answer, Table};
 use crate::command::{Builtin, Command, Reply};
 use crate::context::{Agent, Context, Work};

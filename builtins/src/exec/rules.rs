@@ -173,6 +173,28 @@ pub(super) struct Admitted {
     pub env: Vec<String>,
 }
 
+/// What of a request no rule admits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unlisted {
+    /// The program.
+    Program,
+    /// The program with these arguments.
+    Arguments,
+}
+
+impl Rules {
+    /// The whole environment of the program at `path`, which is no name to be looked for, if a rule admits it with these arguments.
+    ///
+    /// # Errors
+    /// None does.
+    pub fn environment(&self, path: &str, args: &[String]) -> std::result::Result<Vec<String>, Unlisted> {
+        admit_program(std::slice::from_ref(self), path, args, &[]).map_err(|denied| match denied {
+            Denied::Program => Unlisted::Program,
+            _ => Unlisted::Arguments,
+        })
+    }
+}
+
 /// Puts a request to every layer; `None` where there is none, and no limit.
 ///
 /// # Errors

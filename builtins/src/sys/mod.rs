@@ -1,6 +1,7 @@
 //! The few system calls that no crate wraps safely. The only place of this crate with `unsafe`.
 
 pub mod allocator;
+pub(crate) mod chdir;
 pub(crate) mod code;
 pub(crate) mod fitrim;
 pub(crate) mod fork;

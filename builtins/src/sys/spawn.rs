@@ -43,6 +43,7 @@ pub(crate) struct Program {
     /// One more entry of the environment.
     mark: Option<CString>,
     own_session: bool,
+    in_root: bool,
 }
 
 impl Program {
@@ -54,12 +55,19 @@ impl Program {
             env: env.map(|env| env.iter().map(|entry| c_string(entry)).collect()),
             mark: None,
             own_session: false,
+            in_root: false,
         }
     }
 
     /// In a session and a process group of its own, so that it can be killed with those that it starts.
     pub(crate) fn in_own_session(mut self) -> Self {
         self.own_session = true;
+        self
+    }
+
+    /// In the folder `/`, wherever the agent is.
+    pub(crate) fn in_root(mut self) -> Self {
+        self.in_root = true;
         self
     }
 
@@ -76,7 +84,10 @@ impl Program {
     pub(crate) fn spawn(&self, stdio: [BorrowedFd<'_>; 3]) -> io::Result<Child> {
         let mut env = self.env.clone().unwrap_or_else(own_environment);
         env.extend(self.mark.clone());
-        let launch = Launch::new(stdio, env, self.own_session)?;
+        let mut launch = Launch::new(stdio, env, self.own_session)?;
+        if self.in_root {
+            super::chdir::add(&mut launch.actions, c"/")?;
+        }
         let path = self.argv[0].as_bytes();
         if path.is_empty() || path.contains(&b'/') {
             return Ok(Child::new(launch.start(&self.argv[0], &self.argv)?));

@@ -86,9 +86,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         name: "call".into(),
         config: config.to_string().into(),
         limits: limits.clone(),
-        env: Arc::default(),
-        reach: None,
         files: Arc::new(files(options, limits.concurrency)?),
+        ..Grant::default()
     };
     let begun = Instant::now();
     let call = sandbox.call(&engine, grant, &options.command, request.arguments, begun + limits.time);

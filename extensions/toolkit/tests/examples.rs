@@ -230,12 +230,14 @@ fn a_compiler_without_a_linker_is_given_one() {
 fn copies_of_the_contract_are_what_it_is_now() {
     let originals = root().join("wit/extension");
     let mut compared = 0;
-    for copy in std::fs::read_dir(root().join("examples/greeting/wit/deps/waga-extension")).unwrap() {
+    let copies =
+        |name| std::fs::read_dir(root().join("examples").join(name).join("wit/deps/waga-extension")).unwrap();
+    for copy in ["greeting", "service-status"].into_iter().flat_map(copies) {
         let copy = copy.unwrap().path();
         let original = originals.join(copy.file_name().unwrap());
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         assert_eq!(read(&copy), read(&original), "copy {} again", original.display());
         compared += 1;
     }
-    assert_eq!(compared, 2);
+    assert_eq!(compared, 4);
 }

@@ -46,9 +46,7 @@ impl Loaded {
             name: "test".into(),
             config: r#"{"a":1}"#.into(),
             limits: Arc::new(self.limits.clone()),
-            files: Arc::default(),
-            env: Arc::default(),
-            reach: None,
+            ..Grant::default()
         };
         let deadline = Instant::now() + self.limits.time;
         let ending =

@@ -4,6 +4,7 @@
 //! names the nearest one that is.
 
 mod extension;
+mod programs;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

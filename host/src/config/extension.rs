@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use waga_builtins::exec;
+
 use crate::policy::Origin;
 
 /// `[extensions]` and every `[extension.NAME]`.
@@ -14,6 +16,8 @@ pub struct Extensions {
     pub runtime: Runtime,
     /// Where what was compiled is kept.
     pub cache: PathBuf,
+    /// Where what extensions keep from one call to the next is.
+    pub state: PathBuf,
     /// Bytes of stack that a component may use.
     pub stack: usize,
     /// Bytes of memory that a compilation may take.
@@ -31,6 +35,7 @@ pub struct Extensions {
 pub(super) struct Said {
     pub(super) runtime: Option<Runtime>,
     pub(super) cache: Option<PathBuf>,
+    pub(super) state: Option<PathBuf>,
     pub(super) stack: Option<usize>,
     pub(super) compile_memory: Option<u64>,
     pub(super) compile_time: Option<Duration>,
@@ -52,6 +57,7 @@ impl Extensions {
     pub(super) fn add(&mut self, said: Said) -> Result<(), String> {
         self.runtime = said.runtime.unwrap_or(self.runtime);
         self.cache = said.cache.unwrap_or_else(|| mem::take(&mut self.cache));
+        self.state = said.state.unwrap_or_else(|| mem::take(&mut self.state));
         self.stack = said.stack.unwrap_or(self.stack);
         self.compile_memory = said.compile_memory.unwrap_or(self.compile_memory);
         self.compile_time = said.compile_time.unwrap_or(self.compile_time);
@@ -74,6 +80,7 @@ impl Default for Extensions {
         Self {
             runtime: Runtime::Auto,
             cache: "/var/lib/waga/cache".into(),
+            state: "/var/lib/waga/state".into(),
             stack: 512 << 10,
             compile_memory: 1 << 30,
             compile_time: Duration::from_secs(60),
@@ -133,6 +140,8 @@ pub struct Extension {
     pub on_failure: OnFailure,
     /// What it reads of itself, as JSON.
     pub config: String,
+    /// The programs that it may run.
+    pub exec: Vec<GrantedProgram>,
     /// Files, and folders with all that is in them, that it may read: absolute paths without `..`.
     pub read: Vec<String>,
     /// Those that it may write, too; one may not be there yet.
@@ -166,6 +175,22 @@ impl OnFailure {
     }
 }
 
+/// A program that an extension may run: as it is written, and the rule that it comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrantedProgram {
+    /// Its path.
+    pub program: String,
+    /// A pattern for each argument.
+    pub args: Vec<String>,
+    /// Its environment.
+    pub env: Vec<String>,
+    /// Which requests for it are admitted.
+    pub rule: exec::Rule,
+}
+
+/// Most that `limits.state` may be: all of it is in memory, and each change writes all of it.
+pub(crate) const LARGEST_STATE: u64 = 16 << 20;
+
 /// What bounds the calls of one extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallLimits {
@@ -185,6 +210,8 @@ pub struct CallLimits {
     pub concurrency: usize,
     /// Bytes that one call may write to the log, standard output and error included.
     pub log: u64,
+    /// Bytes of what it keeps from one call to the next, all calls together.
+    pub state: u64,
 }
 
 impl Default for CallLimits {
@@ -198,6 +225,7 @@ impl Default for CallLimits {
             host_calls: 10_000,
             concurrency: 4,
             log: 64 << 10,
+            state: 1 << 20,
         }
     }
 }

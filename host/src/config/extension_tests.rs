@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::extension::GrantedProgram;
 use super::tests::System;
 use super::{CallLimits, Extension, Extensions, OnFailure, Runtime};
 use crate::policy::Origin;
@@ -35,11 +36,12 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
     let system = System::new(&[
         (
             "agent.toml",
-            "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstack = 65536\ncompile = { memory = '2GiB', time = '1m 30s' }\nmodule-size = '1MiB'\n\
+            "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstate = 's'\nstack = 65536\ncompile = { memory = '2GiB', time = '1m 30s' }\nmodule-size = '1MiB'\n\
              [extension.z]\nmodule = 'm'\nadd = ['guest-acme-b', 'guest-acme-a']\n\
              config = { n = 1, f = 1.5, b = true, s = \"a\\\"\", l = [1, 'x', { y = 07:32:00 }], d = 1979-05-27T07:32:00Z }\n\
              read = ['/proc/meminfo', '/srv//x/./']\nwrite = ['/srv/out']\n\
-             limits = { cpu = '5ms', time = '1h', memory = '4GiB', message = '64MiB', host-calls = 0, concurrency = 8, log = 0 }\n\
+             limits = { cpu = '5ms', time = '1h', memory = '4GiB', message = '64MiB', host-calls = 0, concurrency = 8, log = 0, state = '16MiB' }\n\
+             exec = [{ program = '/bin/a' }, { program = '/bin/b', args = ['x', '**'], env = ['N=1'] }]\n\
              [extension.a]\nmodule = '/m'\n",
         ),
         ("agent.d/x.toml", "[extensions]\nruntime = 'native'\n[extension.b2-]\nmodule = '/n'\nadd = []\n"),
@@ -63,6 +65,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
         host_calls: 0,
         concurrency: 8,
         log: 0,
+        state: 16 << 20,
     };
     let json =
         r#"{"b":true,"d":"1979-05-27T07:32:00Z","f":1.5,"l":[1,"x",{"y":"07:32:00"}],"n":1,"s":"a\""}"#;
@@ -82,11 +85,18 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             config: config.to_owned(),
             read: Vec::new(),
             write: Vec::new(),
+            exec: Vec::new(),
             limits,
         }
     };
+    let granted = |program: &str, args: &[&str], env: &[&str]| {
+        let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+        let (args, env) = (words(args), words(env));
+        let rule = waga_builtins::exec::Rule::new(program, &args, &env).unwrap();
+        GrantedProgram { program: program.to_owned(), args, env, rule }
+    };
     let first = extension("z", "m", Some(&["guest-acme-b", "guest-acme-a"]), json, limits);
-    let expected = [
+    let mut expected = [
         Extension {
             read: vec!["/proc/meminfo".into(), "/srv//x/./".into()],
             write: vec!["/srv/out".into()],
@@ -95,17 +105,19 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
         extension("a", "/m", None, "{}", CallLimits::default()),
         extension("b2-", "/n", Some(&[]), "{}", CallLimits::default()),
     ];
+    expected[0].exec = vec![granted("/bin/a", &[], &[]), granted("/bin/b", &["x", "**"], &["N=1"])];
     assert_eq!(placeless(extensions), expected);
     let place =
         |origin: &crate::policy::Origin| origin.to_string().replace(system.dir.path().to_str().unwrap(), "@");
     let list = &extensions.list;
-    assert_eq!(place(&list[0].origin), "@/agent.toml:7:12: [extension.z]");
+    assert_eq!(place(&list[0].origin), "@/agent.toml:8:12: [extension.z]");
     assert_eq!(place(&list[2].origin), "@/agent.d/x.toml:3:12: [extension.b2-]");
     let names = list[0].add.as_ref().unwrap();
-    assert_eq!(place(&names[1].1), "@/agent.toml:9:24: [extension.z] add");
+    assert_eq!(place(&names[1].1), "@/agent.toml:10:24: [extension.z] add");
     config.make_absolute();
     let here = std::env::current_dir().unwrap();
     assert_eq!(config.extensions.cache, here.join("c"));
+    assert_eq!(config.extensions.state, here.join("s"));
     assert_eq!(config.extensions.list[0].module, here.join("m"));
     // qemu-ga has none.
     assert_eq!(system.resolve("qemu-ga").unwrap().config.extensions, Extensions::default());
@@ -115,11 +127,12 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
 fn what_is_dumped_reads_back_to_the_same() {
     let system = System::new(&[(
         "agent.toml",
-        "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstack = '1MiB'\ncompile.time = '1s 1ms'\nmodule-size = 1025\n\
+        "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstate = 's'\nstack = '1MiB'\ncompile.time = '1s 1ms'\nmodule-size = 1025\n\
          [extension.b.config.deep]\ndate = 1979-05-27\nfloat = 0.1\nlarge = 1e300\ntables = [{ x = 1 }, { y = 'z' }]\n[extension.b.config]\nempty = {}\n'a key' = [[], [1]]\n\
          [extension.b]\nmodule = 'm'\nadd = ['guest-acme-a']\noverride = ['guest-exec']\nwrap = ['guest-acme-b', 'guest-get-time']\n\
          commands = ['guest-acme-c', 'guest-get-users']\nenv = { A = '', B = \"x\\n\" }\nwhile-frozen = true\non-failure = 'builtin'\n\
-         read = ['/a', '/b/']\nwrite = ['/c d']\nlimits = { cpu = '1ns', memory = 65537, time = '2s' }\n\
+         read = ['/a', '/b/']\nwrite = ['/c d']\nlimits = { cpu = '1ns', memory = 65537, time = '2s', state = 0 }\n\
+         exec = [{ program = '/bin/a', args = ['?', '**'], env = [] }, { program = '/bin/b', env = ['A=', 'B=b=\"'] }]\n\
          [extension.a]\nmodule = 'm'\nconfig = {}\n",
     )]);
     let before = system.resolve("waga").unwrap();
@@ -145,6 +158,7 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
             "2:11: unknown runtime 'nativ': use one of auto, native, pulley; did you mean 'native'?",
         ),
         ("[extensions]\ncache = ''".to_owned(), "2:9: a cache needs a folder"),
+        ("[extensions]\nstate = ''".to_owned(), "2:9: state needs a folder"),
         (
             "[extensions]\nstack = '64KB'".to_owned(),
             "2:9: '64KB' is no size: write \"512KiB\", \"32MiB\", \"1GiB\" or a number of bytes",
@@ -197,13 +211,21 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ("commands = ['guest-sync']", "3:13: 'guest-sync' cannot be granted"),
         ("commands = ['Guest']", "3:13: 'Guest' is no name for a command"),
         ("commands = ['guest-a', 'guest-a']", "3:24: 'guest-a' stands twice"),
-        ("exec = []", "3:8: 'exec' is not built yet"),
+        ("exec = [{ program = 'true' }]", "3:9: 'true' is not an absolute path"),
+        ("exec = [{ program = '/bin/*' }]", "3:9: '/bin/*' is a pattern"),
+        ("exec = [{ program = '/a' }, { args = [] }]", "3:29: missing field `program`"),
+        ("exec = [{ program = '/a', args = ['**', 'x'] }]", "3:9: '**' stands for all further arguments"),
+        (
+            "exec = [{ program = '/a', env = ['A=1', 'TZ'] }]",
+            "3:9: the variable 'TZ' of '/a' has no value: write NAME=value",
+        ),
+        ("exec = { program = '/a' }", "3:8: invalid type: map, expected a sequence"),
         ("env = { 'A=' = '' }", "3:16: 'A=' cannot be a variable of an environment"),
         ("env = { A = 1 }", "3:13: invalid type: integer `1`, expected a string"),
         ("freeze-hooks = false", "3:16: 'freeze-hooks' is not built yet"),
         ("while-frozen = 1", "3:16: invalid type: integer `1`, expected a boolean"),
         ("on-failure = 'x'", "3:14: unknown on-failure 'x': use one of error, builtin, builtin-always"),
-        ("limits.state = '1MiB'", "3:16: 'limits.state' is not built yet"),
+        ("limits.state = '17MiB'", "3:16: 17MiB is out of range: 'limits.state' is from 0 to 16MiB"),
         ("overide = []", "3:1: unknown field `overide`, expected one of "),
         ("limits = { cpus = '1s' }", "3:12: unknown field `cpus`, expected one of "),
         ("limits.cpu = '0s'", "3:14: '0s' is no time"),
@@ -291,6 +313,8 @@ const KEYS: &[(&str, &[&str])] = &[
     ("limits.host-calls", &["0", "9223372036854775807"]),
     ("limits.concurrency", &["8", "9"]),
     ("limits.log", &["0", "'1B'"]),
+    ("limits.state", &["'16MiB'", "0", "'17MiB'"]),
+    ("exec", &["[{ program = '/a', args = ['**'], env = ['A=$'] }]", "[]", "[{}]", "[{ program = 'a' }]"]),
     ("wrap", &["[]"]),
 ];
 

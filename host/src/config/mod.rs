@@ -26,7 +26,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use channel::{Access, Channel, Endpoint, Method};
-pub use extension::{CallLimits, Extension, Extensions, OnFailure, Runtime};
+#[cfg(feature = "extensions")]
+pub(crate) use extension::LARGEST_STATE;
+pub use extension::{CallLimits, Extension, Extensions, GrantedProgram, OnFailure, Runtime};
 pub use freeze::Freeze;
 pub use log::{Audit, Log, Target};
 #[cfg(feature = "extensions")]
@@ -178,8 +180,9 @@ impl Config {
             Endpoint::VirtioSerial(path) | Endpoint::IsaSerial(path) | Endpoint::Unix(path, _) => Some(path),
             Endpoint::Vsock { .. } => None,
         });
-        let others = [&mut self.state_dir, &mut self.pid_file, &mut self.extensions.cache];
-        let modules = self.extensions.list.iter_mut().map(|extension| &mut extension.module);
+        let extensions = &mut self.extensions;
+        let others = [&mut self.state_dir, &mut self.pid_file, &mut extensions.cache, &mut extensions.state];
+        let modules = extensions.list.iter_mut().map(|extension| &mut extension.module);
         for path in files.chain(endpoints).chain(others).chain(&mut self.freeze.hook).chain(modules) {
             // It fails for an empty path and without a working folder: then opening it will say so.
             if let Ok(absolute) = std::path::absolute(&*path) {

@@ -29,6 +29,7 @@ impl Config {
         let mut places = vec![
             folder(Path::new(CONFIGURATION), "its configuration"),
             folder(&self.extensions.cache, "its cache"),
+            folder(&self.extensions.state, "what extensions keep"),
             place(&self.state_dir, "its state"),
             place(&self.pid_file, "its pid file"),
         ];

@@ -170,6 +170,8 @@ pub(super) struct ExtensionsTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cache: Option<Spanned<PathBuf>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<Spanned<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stack: Option<Spanned<Size>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) compile: Option<CompileTable>,
@@ -203,6 +205,8 @@ pub(super) struct ExtensionTable {
     pub(super) config: Option<Spanned<toml::Table>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) limits: Option<LimitsTable>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) exec: Option<Vec<Spanned<ProgramTable>>>,
     #[serde(skip_serializing)]
     pub(super) pack: Option<NotBuilt>,
     #[serde(skip_serializing)]
@@ -213,8 +217,6 @@ pub(super) struct ExtensionTable {
     pub(super) wrap: Option<Vec<Spanned<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) commands: Option<Vec<Spanned<String>>>,
-    #[serde(skip_serializing)]
-    pub(super) exec: Option<NotBuilt>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) read: Vec<Spanned<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -246,8 +248,8 @@ pub(super) struct LimitsTable {
     pub(super) concurrency: Option<Spanned<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log: Option<Spanned<Size>>,
-    #[serde(skip_serializing)]
-    pub(super) state: Option<NotBuilt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<Spanned<Size>>,
 }
 
 /// A number of bytes.
@@ -312,8 +314,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
 
 impl ExtensionsTable {
     fn is_empty(&self) -> bool {
-        let Self { runtime, cache, stack, compile, module_size, trust: _ } = self;
-        runtime.is_none() && cache.is_none() && stack.is_none() && compile.is_none() && module_size.is_none()
+        let Self { runtime, cache, state, stack, compile, module_size, trust: _ } = self;
+        runtime.is_none()
+            && cache.is_none()
+            && state.is_none()
+            && stack.is_none()
+            && compile.is_none()
+            && module_size.is_none()
     }
 
     /// A key that is not built yet, with its place, if there is one.
@@ -325,14 +332,7 @@ impl ExtensionsTable {
 impl ExtensionTable {
     /// A key that is not built yet, with its place, if there is one.
     pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
-        let state = self.limits.as_ref().map_or(&None, |limits| &limits.state);
-        first_of([
-            ("pack", &self.pack),
-            ("scripts", &self.scripts),
-            ("exec", &self.exec),
-            ("freeze-hooks", &self.freeze_hooks),
-            ("limits.state", state),
-        ])
+        first_of([("pack", &self.pack), ("scripts", &self.scripts), ("freeze-hooks", &self.freeze_hooks)])
     }
 }
 
@@ -347,7 +347,7 @@ fn first_of<const N: usize>(
 impl LimitsTable {
     /// Whether nothing is said.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { cpu, time, memory, message, host_calls, concurrency, log, state: _ } = self;
+        let Self { cpu, time, memory, message, host_calls, concurrency, log, state } = self;
         cpu.is_none()
             && time.is_none()
             && memory.is_none()
@@ -355,6 +355,7 @@ impl LimitsTable {
             && host_calls.is_none()
             && concurrency.is_none()
             && log.is_none()
+            && state.is_none()
     }
 }
 

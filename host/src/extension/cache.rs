@@ -10,10 +10,10 @@
 //! understood is as if it were not there. Everything here may wait for a disk, and what writes is not to be called while one is frozen.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -27,8 +27,8 @@ use super::compiled::{Artifact, Compiled, LARGEST_DESCRIPTION};
 use super::description::{Description, FORMAT};
 use super::digest::{Digest, Hasher};
 use super::engine::Kind;
+use super::folder::{self, Unusable};
 use super::module::{Fingerprint, Module};
-use crate::config::trust;
 
 /// Begins the names of files that are being written.
 const UNFINISHED: &str = ".unfinished-";
@@ -146,7 +146,7 @@ impl Cache {
         let name = format!("{}.cwasm", entry.name);
         let failed = |reason: &dyn fmt::Display| CacheError::new(&self.path.join(&name), reason);
         let folder = self.folder()?.ok_or_else(|| failed(&"there is no such file"))?;
-        let file = open_trusted(&folder, &name).map_err(|reason| failed(&reason))?;
+        let file = folder::open_file(&folder, &name).map_err(|reason| failed(&reason))?;
         let size = file.metadata().map_err(|error| failed(&error))?.len();
         if size != entry.size {
             return Err(failed(&format_args!("has {size} bytes instead of {}", entry.size)));
@@ -228,47 +228,21 @@ impl Cache {
         }
     }
 
-    /// The folder, if it is there. Each time anew: it may have been put right, or made.
+    /// The folder, if it is there.
     fn folder(&self) -> Result<Option<OwnedFd>, CacheError> {
-        let failed = |reason: &dyn fmt::Display| CacheError::new(&self.path, reason);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let folder = match rustix::fs::open(&self.path, flags, Mode::empty()) {
-            Ok(folder) => File::from(folder),
-            Err(Errno::NOENT) if self.path.is_symlink() => {
-                return Err(failed(&"is a link that leads nowhere"));
-            }
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::NOTDIR) => return Err(failed(&"is no folder")),
-            Err(error) => return Err(failed(&io::Error::from(error))),
-        };
-        if let Some(doubt) = trust::doubt(&folder.metadata().map_err(|error| failed(&error))?) {
-            return Err(failed(&doubt));
-        }
-        trust::folder_of(&self.path).map_err(|error| CacheError(error.to_string()))?;
-        Ok(Some(folder.into()))
+        folder::open(&self.path).map_err(CacheError)
     }
 
     /// The folder, made if need be.
     fn made(&self) -> Result<OwnedFd, CacheError> {
-        if let Some(folder) = self.folder()? {
-            return Ok(folder);
-        }
-        let failed = |error: io::Error| CacheError::new(&self.path, error);
-        if let Some(above) = self.path.parent() {
-            DirBuilder::new().recursive(true).mode(0o755).create(above).map_err(failed)?;
-        }
-        match DirBuilder::new().mode(0o700).create(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-            _ => {}
-        }
-        self.folder()?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+        folder::made(&self.path).map_err(CacheError)
     }
 
     /// What a file says; nothing if it is not there, not ours, too large or says something else.
     fn read<T: DeserializeOwned>(&self, name: &str, most: u64) -> Option<T> {
         let text = || -> Result<Option<Vec<u8>>, String> {
             let Some(folder) = self.folder().map_err(|error| error.to_string())? else { return Ok(None) };
-            let file = match open_trusted(&folder, name) {
+            let file = match folder::open_file(&folder, name) {
                 Err(Unusable::Open(Errno::NOENT)) => return Ok(None),
                 other => other.map_err(|error| error.to_string())?,
             };
@@ -355,35 +329,6 @@ fn entry_name(module: Digest, kind: Kind) -> String {
 
 fn module_file(name: &str) -> String {
     format!("{name}.module.json")
-}
-
-/// Why a file is not used.
-enum Unusable {
-    Open(Errno),
-    Doubt(String),
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Open(Errno::NOENT) => f.write_str("there is no such file"),
-            Self::Open(Errno::LOOP) => f.write_str("is a link"),
-            Self::Open(error) => io::Error::from(*error).fmt(f),
-            Self::Doubt(reason) => f.write_str(reason),
-        }
-    }
-}
-
-/// Opens a file in a folder that is trusted, if it is a regular one that nobody else could have written to.
-fn open_trusted(folder: &OwnedFd, name: &str) -> Result<File, Unusable> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(openat(folder, name, flags, Mode::empty()).map_err(Unusable::Open)?);
-    let metadata = file.metadata().map_err(|error| Unusable::Doubt(error.to_string()))?;
-    let doubt = match metadata.is_file() {
-        true => trust::doubt(&metadata),
-        false => Some("is not a regular file".into()),
-    };
-    doubt.map_or(Ok(file), |doubt| Err(Unusable::Doubt(doubt)))
 }
 
 #[cfg(test)]

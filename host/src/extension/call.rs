@@ -1,9 +1,10 @@
 //! What one call has in its store: what it may still use up, what it is told, and where what it says goes. It lives as long as the call.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use waga_builtins::{Agent, exec};
 use wasmtime::component::ResourceTable;
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi_io::IoView;
@@ -12,6 +13,7 @@ use super::files::{Files, Slots};
 use super::log::Journal;
 use super::meter::Meter;
 use super::reach::Reach;
+use super::state::Session;
 use crate::config::CallLimits;
 
 /// Instances, and tables, of one component: those of Python have some dozens.
@@ -26,7 +28,7 @@ const RESOURCES: usize = 1024;
 const RANDOM: u64 = 1 << 20;
 
 /// What an extension is called, and what it is told of itself.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Grant {
     /// Its name.
     pub name: Arc<str>,
@@ -38,6 +40,14 @@ pub struct Grant {
     pub env: Arc<[(String, String)]>,
     /// What a call may call in turn; nothing outside of the agent.
     pub reach: Option<Arc<Reach>>,
+    /// The programs that it may run.
+    pub exec: Arc<exec::Rules>,
+    /// What it keeps from one call to the next.
+    pub state: Arc<Session>,
+    /// Whom it works for.
+    pub agent: Weak<Agent>,
+    /// Whether it may do things while filesystems are frozen.
+    pub while_frozen: bool,
     /// What it may have of files.
     pub files: Arc<Files>,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use wasmtime::Trap;
 
 use super::call::{Call, Ended};
+use super::state::Unusable;
 use crate::config::{CallLimits, size};
 
 /// What the engine says when more is passed than the fuel for it lets pass.
@@ -38,6 +39,8 @@ pub enum Failure {
     Answer(&'static str),
     /// What it answered is not what clients expect of the command that it is laid over.
     Breach(String),
+    /// What it changed was not kept, for this reason.
+    Unkept(String),
     /// The agent's own fault.
     Agent(String),
 }
@@ -50,6 +53,9 @@ impl Failure {
                 Ended::HostCalls => Self::HostCalls,
                 Ended::Exit => Self::Exit,
             };
+        }
+        if let Some(Unusable(reason)) = error.downcast_ref() {
+            return Self::Agent(format!("cannot be told its state: {reason}"));
         }
         if call.exceeded {
             return Self::HostCalls;
@@ -104,6 +110,7 @@ impl Failure {
             Self::Exit => "ended itself instead of answering".into(),
             Self::Answer(reason) => format!("gave no valid answer: {reason}"),
             Self::Breach(reason) => format!("gave no valid answer in the place of the agent's own: {reason}"),
+            Self::Unkept(reason) => format!("did not keep what it changed: {reason}"),
             Self::Agent(reason) => reason.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! An import is a request: which a component makes, and whether the operator granted it. Looked at before anything of it is loaded.
 
 use super::description::Description;
-use super::imports::{Standing, command_of, standing};
+use super::imports::{Standing, command_of, is_exec, standing};
 use super::names::is_interface;
 use crate::config::Extension;
 
@@ -37,6 +37,7 @@ fn reason(extension: &Extension, import: &str) -> Option<String> {
         Standing::Granted(_) if command_of(import).is_some_and(may_call) => None,
         Standing::Granted(_) if is_call(import) && !extension.commands.is_empty() => None,
         Standing::Forbidden(reason) => Some(format!("imports {import}, and {reason}")),
+        Standing::Granted(_) if is_exec(import) && !extension.exec.is_empty() => None,
         Standing::Unknown => Some(format!("imports {import}, which this agent does not have")),
         Standing::Granted(line) => {
             Some(format!("imports {import}, which is not granted; add to {table}: {line}"))

@@ -180,8 +180,14 @@ impl Handle {
         }
         grant.reach = Some(Arc::new(Reach::new(cx, below.clone(), &self.unit, self.set.commands())));
         let running = self.unit.health.begin(&self.name);
+        self.set.lend(&self.unit, &mut grant);
+        let state = grant.state.clone();
         let ending = sandbox.call(&engine, grant, &self.name, arguments, deadline).await;
-        let result = ending.result.and_then(|answer| self.kept_to(answer));
+        let result = match ending.result.and_then(|answer| self.kept_to(answer)) {
+            // What it changed is kept with its success.
+            Ok(Answer::Returned(text)) => state.commit(deadline).await.map(|()| Answer::Returned(text)),
+            other => other,
+        };
         match result {
             Ok(answer) => {
                 running.end(ending.cpu, None);

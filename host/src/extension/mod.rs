@@ -13,6 +13,7 @@ pub mod digest;
 pub mod engine;
 pub mod failure;
 pub mod files;
+mod folder;
 mod grants;
 mod handle;
 mod health;
@@ -31,6 +32,7 @@ mod set;
 pub mod shape;
 mod source;
 mod stacks;
+pub mod state;
 mod unit;
 pub mod values;
 

@@ -157,14 +157,8 @@ impl Sandbox {
             memory: 256 << 20,
             ..CallLimits::default()
         });
-        let grant = Grant {
-            name: "handler".into(),
-            config: "{}".into(),
-            limits: limits.clone(),
-            env: Arc::default(),
-            reach: None,
-            files: Arc::default(),
-        };
+        let grant =
+            Grant { name: "handler".into(), config: "{}".into(), limits: limits.clone(), ..Grant::default() };
         let until = engine.until(Instant::now() + limits.time);
         let call = async move {
             let late = async {

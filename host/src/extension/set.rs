@@ -16,6 +16,7 @@ use smol::Timer;
 use smol::future::{FutureExt, or};
 use waga_builtins::{Agent, ExtensionCommand, ExtensionInfo, ExtensionMode};
 
+use super::call::Grant;
 use super::contract;
 use super::engine::Engine;
 use super::handle::Handle;
@@ -24,8 +25,9 @@ use super::reach::Commands;
 use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
 use super::source::{Fault, Known, Source};
+use super::state::Stores;
 use super::unit::{Again, Phase, Unit, outcome};
-use super::{artifact, grants};
+use super::{artifact, grants, imports};
 use crate::config;
 use crate::config::command_name::{is_command, is_protected};
 use crate::policy::Origin;
@@ -48,6 +50,7 @@ pub struct Extensions {
     settings: config::Extensions,
     pub(super) units: Vec<Arc<Unit>>,
     source: Arc<Source>,
+    stores: Arc<Stores>,
     runtime: Arc<Runtime>,
     agent: OnceLock<Weak<Agent>>,
     /// What components call other commands through.
@@ -144,6 +147,7 @@ impl Extensions {
             runtime,
             units,
             source,
+            stores: Arc::new(Stores::new(&settings.state)),
             agent: OnceLock::new(),
             commands: OnceLock::new(),
             changed: OnceLock::new(),
@@ -316,6 +320,14 @@ impl Extensions {
         }
     }
 
+    /// Adds to a call's grant what is the agent's: the extension's state, above all.
+    pub(super) fn lend(&self, unit: &Unit, grant: &mut Grant) {
+        let config = &unit.config;
+        grant.agent = self.agent.get().cloned().unwrap_or_default();
+        let agent = grant.agent.clone();
+        grant.state = Arc::new(self.stores.session(&config.name, &config.module, config.limits.state, agent));
+    }
+
     /// Begins anew with an extension that failed for a reason that may have passed, if it is time for that; whether it did.
     fn again(self: &Arc<Self>, unit: &Arc<Unit>) -> bool {
         match unit.begin_again() {
@@ -382,6 +394,9 @@ impl Extensions {
                         return Ok(None);
                     }
                 };
+                if let Some(reason) = imports::exec::distrust(&what.config.exec) {
+                    return Err(Fault::Failed(reason));
+                }
                 match Sandbox::new(&component, &again.description) {
                     Ok(sandbox) => Ok(Some(sandbox)),
                     Err(unfit @ Unfit::Description) if !last => {

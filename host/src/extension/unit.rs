@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smol::lock::Semaphore;
-use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
+use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState, exec};
 
 use super::call::Grant;
 use super::description::Kind;
@@ -98,8 +98,10 @@ impl Unit {
             config: config.config.as_str().into(),
             limits: Arc::new(config.limits.clone()),
             env: config.env.as_slice().into(),
-            reach: None,
             files: Arc::new(Files::new(&config.read, &config.write, config.limits.concurrency, own)),
+            exec: Arc::new(exec::Rules(config.exec.iter().map(|granted| granted.rule.clone()).collect())),
+            while_frozen: config.while_frozen,
+            ..Grant::default()
         };
         let over = CallLimits { time: config.limits.time_over, ..config.limits.clone() };
         let grant_over = Grant { limits: Arc::new(over), ..grant.clone() };
@@ -284,6 +286,7 @@ fn limits(limits: &CallLimits) -> ExtensionLimits {
         host_calls: limits.host_calls,
         concurrency: limits.concurrency as u64,
         log: limits.log,
+        state: limits.state,
     }
 }
 

@@ -57,11 +57,14 @@ fn every_interface_is_refused_by_name_with_the_line_to_add() {
     let Some(agent) = agent(&[("bad", &asking(&all), "add = ['guest-test-x']")]) else { return };
     let told = settled(&agent, "bad");
     assert_eq!(told["state"], "refused", "{told}");
-    let table = format!("{}:3:12: [extension.bad]", agent.dir().join("agent.toml").display());
+    let table = format!("{}:4:12: [extension.bad]", agent.dir().join("agent.toml").display());
     let reason = |interface: &String| {
         let (path, _) = interface.split_once('@').unwrap();
         let line = match path {
-            "waga:extension/log" | "waga:extension/config" | "waga:extension/next" => return None,
+            "waga:extension/log"
+            | "waga:extension/config"
+            | "waga:extension/next"
+            | "waga:extension/state" => return None,
             "waga:extension/exec" => {
                 "exec = [{ program = \"/…\" }], with each program that it may run".to_owned()
             }

@@ -1,6 +1,7 @@
 //! The examples through the real daemon: built by `waga-ext`, called as a host calls them, with what the log and the audit say of it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -148,6 +149,49 @@ fn the_client_verb_reaches_them() {
     let (code, _, errors) = call(&["guest-acme-greet", "nam=Ada"]);
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("Parameter 'name' is missing"), "{errors}");
+}
+
+/// A stand-in for `systemctl`, granted for some units.
+#[test]
+fn a_service_is_asked_for_through_a_granted_program() {
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    let Some(compiler) = compiler() else { return };
+    let component = BUILT.get_or_init(|| build(&compiler, "service-status"));
+    let lines = "limits = { time = '10s' }
+        config = { systemctl = '@/systemctl' }
+        exec = [{ program = '@/systemctl', args = ['is-active', 'acme-*'] }]";
+    let Some(setup) = setup(&[("service-status", component, lines)]) else { return };
+    let (path, program) = (setup.dir().join("agent.toml"), setup.dir().join("systemctl"));
+    let text = fs::read_to_string(&path).unwrap().replace('@', &setup.dir().display().to_string());
+    fs::write(&path, text).unwrap();
+    let script = "#!/bin/sh
+        case \"$# $1 $2\" in
+            '2 is-active acme-web.service') echo active ;;
+            '2 is-active acme-db.service') echo failed; exit 3 ;;
+            *) echo \"no unit $2\" >&2; exit 4 ;;
+        esac\n";
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let agent = setup.start();
+    let mut client = agent.client();
+    let unit = |name: &str| json!({"unit": name});
+    for (name, state) in [("acme-web.service", "active"), ("acme-db.service", "failed")] {
+        assert_eq!(
+            client.run("guest-acme-service-status", unit(name)).unwrap(),
+            json!({"unit": name, "state": state, "active": state == "active"})
+        );
+    }
+    assert_eq!(
+        failure(&mut client, "guest-acme-service-status", unit("acme-x")),
+        "systemctl does not tell the state of acme-x: no unit acme-x"
+    );
+    // Nobody opened this one.
+    assert_eq!(
+        failure(&mut client, "guest-acme-service-status", unit("ssh.service")),
+        format!("the key exec does not grant '{}' with these arguments", program.display())
+    );
+    let grants = json!(["waga:extension/config@1.0.0", "waga:extension/exec@1.0.0"]);
+    assert_eq!(told(&mut client, "service-status")["grants"], grants);
 }
 
 /// Names of arguments, but no value of one: what a value may be known for is not decided by who extends the agent.

@@ -204,7 +204,7 @@ fn what_is_not_granted_is_refused_with_the_line_that_would_grant_it() {
     assert_eq!(told["state"], "refused");
     let place = agent.dir().join("agent.toml");
     let reason = format!(
-        "imports waga:extension/call@1.0.0, which is not granted; add to {}:3:12: [extension.bad]: commands = [\"guest-…\"], with each command that it may call",
+        "imports waga:extension/call@1.0.0, which is not granted; add to {}:4:12: [extension.bad]: commands = [\"guest-…\"], with each command that it may call",
         place.display()
     );
     assert_eq!(told["reason"], reason);

@@ -7,11 +7,13 @@ mod calling;
 mod compiling;
 mod ending;
 mod examples;
+mod exec;
 mod files;
 mod hostile;
 mod keeping;
 mod laying;
 mod reloading;
+mod state;
 mod types;
 mod wasi;
 
@@ -40,7 +42,9 @@ fn compiler() -> Option<PathBuf> {
 fn setup(extensions: &[(&str, &[u8], &str)]) -> Option<Setup> {
     compiler()?;
     let setup = program().setup();
-    let mut text = format!("[extensions]\ncache = '{}'\n", cache(setup.dir()).display());
+    let state = setup.dir().join("state");
+    let mut text =
+        format!("[extensions]\ncache = '{}'\nstate = '{}'\n", cache(setup.dir()).display(), state.display());
     for (name, component, lines) in extensions {
         let module = setup.dir().join(format!("{name}.wasm"));
         fs::write(&module, component).unwrap();

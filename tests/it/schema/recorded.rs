@@ -119,6 +119,7 @@ fn recorded(command: &str) -> Option<Value> {
             "grants": ["waga:extension/log@1.0.0"],
             "limits": {
                 "cpu-ms": 100, "time-ms": 2000, "memory": 1, "message": 2, "host-calls": 3, "concurrency": 4, "log": 5,
+                "state": 6,
             },
             "calls": 1, "failures": 2, "running": 3, "last-error": "it trapped", "last-error-seconds": 4, "last-call-seconds": 5,
             "cpu-us": 6, "wall-us": 7, "max-wall-us": 8,

@@ -187,3 +187,19 @@ proptest! {
         prop_assert_eq!(WildMatch::new(&pattern).matches(&text), oracle(&chars(&pattern), &chars(&text)));
     }
 }
+
+#[test]
+fn by_its_path_alone_a_program_gets_the_environment_of_the_first_rule_that_fits() {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let rule = |args: &[&str], env: &[&str]| Rule::new("/bin/x", &words(args), &words(env)).unwrap();
+    let rules = Rules(vec![rule(&["a"], &["N=1"]), rule(&["*", "**"], &["N=2", "M=3"])]);
+    let ask = |path: &str, args: &[&str]| rules.environment(path, &words(args));
+    assert_eq!(ask("/bin/x", &["a"]), Ok(words(&["N=1"])));
+    assert_eq!(ask("/bin/x", &["b", "c", ""]), Ok(words(&["N=2", "M=3"])));
+    assert_eq!(ask("/bin/x", &[]), Err(Unlisted::Arguments));
+    assert_eq!(ask("/bin/x", &["a\0"]), Err(Unlisted::Arguments));
+    for path in ["x", "/bin/y", "/bin/x/", "/bin//x", ""] {
+        assert_eq!(ask(path, &["a"]), Err(Unlisted::Program), "{path}");
+    }
+    assert_eq!(Rules::default().environment("/bin/x", &[]), Err(Unlisted::Program));
+}

@@ -12,7 +12,7 @@ use toml::Spanned;
 use waga_builtins::FAMILIES;
 
 use super::super::command_name::{LONGEST, is_command, is_extension, is_protected};
-use super::super::extension::{CallLimits, Extension, OnFailure, Runtime, Said};
+use super::super::extension::{CallLimits, Extension, LARGEST_STATE, OnFailure, Runtime, Said};
 use super::super::schema::{ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
 use super::super::{ConfigError, size};
 use super::Source;
@@ -28,6 +28,7 @@ const MODULE_SIZE: RangeInclusive<u64> = 1 << 10..=256 << 20;
 const MEMORY: RangeInclusive<u64> = 64 << 10..=4 << 30;
 const MESSAGE: RangeInclusive<u64> = 1 << 10..=64 << 20;
 const LOG: RangeInclusive<u64> = 0..=64 << 20;
+const STATE: RangeInclusive<u64> = 0..=LARGEST_STATE;
 const HOST_CALLS: RangeInclusive<u64> = 0..=1_000_000_000;
 const CONCURRENCY: RangeInclusive<u64> = 1..=8;
 
@@ -43,6 +44,7 @@ impl Source<'_> {
         let mut said = Said {
             runtime: table.runtime.map(|word| self.word("runtime", &word, &runtimes)).transpose()?,
             cache: table.cache.map(|path| self.some_path(path, "a cache needs a folder")).transpose()?,
+            state: table.state.map(|path| self.some_path(path, "state needs a folder")).transpose()?,
             stack: self.number(table.stack.as_ref(), "stack", STACK)?,
             compile_memory: self.number(compile.memory.as_ref(), "compile.memory", COMPILE_MEMORY)?,
             compile_time: self.bounded_time(compile.time.as_ref())?,
@@ -100,6 +102,7 @@ impl Source<'_> {
             while_frozen: table.while_frozen.unwrap_or_default(),
             on_failure: on_failure.unwrap_or(OnFailure::Error),
             config,
+            exec: self.programs(&table.exec.unwrap_or_default())?,
             read: self.places(table.read, &key, "read")?,
             write: self.places(table.write, &key, "write")?,
             limits: self.call_limits(&table.limits.unwrap_or_default())?,
@@ -240,6 +243,7 @@ impl Source<'_> {
                 .and_then(|number| number.try_into().ok())
                 .unwrap_or(default.concurrency),
             log: self.number(table.log.as_ref(), "limits.log", LOG)?.unwrap_or(default.log),
+            state: self.number(table.state.as_ref(), "limits.state", STATE)?.unwrap_or(default.state),
         })
     }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::super::extension::{CallLimits, Extension, Extensions, OnFailure};
-use super::super::schema::{CompileTable, ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
+use super::super::extension::{CallLimits, Extension, Extensions, GrantedProgram, OnFailure};
+use super::super::schema::{
+    CompileTable, ExtensionTable, ExtensionsTable, InOrder, LimitsTable, ProgramTable, Size,
+};
 use super::super::size;
 use super::{plain, time};
 use crate::policy::Origin;
@@ -20,6 +22,7 @@ pub(super) fn extensions(extensions: &Extensions) -> ExtensionsTable {
         runtime: (extensions.runtime != default.runtime)
             .then(|| plain(extensions.runtime.as_str().to_owned())),
         cache: (extensions.cache != default.cache).then(|| plain(extensions.cache.clone())),
+        state: (extensions.state != default.state).then(|| plain(extensions.state.clone())),
         stack: size_unless(extensions.stack as u64, default.stack as u64),
         compile: (compile.memory.is_some() || compile.time.is_some()).then_some(compile),
         module_size: size_unless(extensions.module_size, default.module_size),
@@ -45,6 +48,7 @@ pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOr
             on_failure: (extension.on_failure != OnFailure::Error)
                 .then(|| plain(extension.on_failure.as_str().to_owned())),
             config: settings.clone().map(plain),
+            exec: exec(extension),
             read: extension.read.iter().cloned().map(plain).collect(),
             write: extension.write.iter().cloned().map(plain).collect(),
             limits: (!limits.is_empty()).then_some(limits),
@@ -64,6 +68,14 @@ fn all(names: &[(Arc<str>, Origin)]) -> Vec<Spanned<String>> {
     names.iter().map(|(name, _)| plain(name.to_string())).collect()
 }
 
+fn exec(extension: &Extension) -> Option<Vec<Spanned<ProgramTable>>> {
+    let table = |granted: &GrantedProgram| {
+        let GrantedProgram { program, args, env, rule: _ } = granted.clone();
+        plain(ProgramTable { program, args, env })
+    };
+    (!extension.exec.is_empty()).then(|| extension.exec.iter().map(table).collect())
+}
+
 fn limits(limits: &CallLimits) -> LimitsTable {
     let default = CallLimits::default();
     let number_unless = |number: u64, default: u64| (number != default).then(|| plain(number));
@@ -77,7 +89,7 @@ fn limits(limits: &CallLimits) -> LimitsTable {
         host_calls: number_unless(limits.host_calls, default.host_calls),
         concurrency: number_unless(limits.concurrency as u64, default.concurrency as u64),
         log: size_unless(limits.log, default.log),
-        ..LimitsTable::default()
+        state: size_unless(limits.state, default.state),
     }
 }
 

@@ -3,11 +3,13 @@
 
 mod clocks;
 mod commands;
+pub(super) mod exec;
 mod filesystem;
 mod own;
 mod random;
 mod shell;
 mod sockets;
+mod state;
 mod streams;
 
 use wasmtime::component::Linker;
@@ -72,9 +74,11 @@ pub fn standing(import: &str) -> Standing {
         Some((path, version)) => path == interface && version.starts_with("0.2."),
         None => false,
     };
-    if own("log") || own("config") || own("next") || LINKED.iter().any(|interface| wasi(interface)) {
+    if ["log", "config", "next", "state"].into_iter().any(own)
+        || LINKED.iter().any(|interface| wasi(interface))
+    {
         Standing::Free
-    } else if own("exec") {
+    } else if is_exec(import) {
         Standing::Granted("exec = [{ program = \"/…\" }], with each program that it may run".into())
     } else if own("call") {
         Standing::Granted("commands = [\"guest-…\"], with each command that it may call".into())
@@ -95,6 +99,11 @@ pub(super) fn command_of(import: &str) -> Option<&str> {
     version.starts_with("1.").then_some(command)
 }
 
+/// Whether it is that of programs.
+pub(super) fn is_exec(import: &str) -> bool {
+    is_interface(import, "waga:extension/exec", "1")
+}
+
 /// Links everything that there is.
 pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     wasmtime_wasi_io::add_to_linker_async(linker)?;
@@ -104,6 +113,8 @@ pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     filesystem::link(linker)?;
     random::link(linker)?;
     shell::link(linker)?;
+    state::link(linker)?;
+    exec::link(linker)?;
     sockets::link(linker)?;
     streams::link(linker)
 }
