@@ -3,41 +3,31 @@
 //! At the start only descriptions are read. What has none yet is compiled beside the requests, and its commands appear when it is known.
 //! Each is loaded by its first call. Both happen once, whoever waits for it and however long that one waits.
 
-use std::collections::HashMap;
+mod open;
+mod provide;
+
 use std::fmt;
-use std::fs;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, OnceLock, PoisonError, Weak, mpsc};
-use std::thread;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use event_listener::Event;
 use smol::Timer;
 use smol::future::{FutureExt, or};
-use waga_builtins::{Agent, ExtensionCommand, ExtensionInfo, ExtensionMode};
+use waga_builtins::{Agent, ExtensionInfo};
 
 use super::call::Grant;
 use super::contract;
 use super::engine::Engine;
-use super::handle::Handle;
-use super::module::Fingerprint;
 use super::reach::Commands;
 use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
 use super::source::{Fault, Known, Source};
 use super::state::Stores;
-use super::unit::{Again, Phase, Unit, outcome};
+use super::unit::{Again, Phase, Unit};
 use super::{artifact, grants, imports};
 use crate::config;
 use crate::config::command_name::{is_command, is_protected};
-use crate::policy::Origin;
-
-/// How long the start waits for the filesystems of the cache and of the modules, and the stack of the thread that asks them, in bytes.
-const ANSWERED: Duration = Duration::from_secs(1);
-const STACK: usize = 64 << 10;
-
-/// Most extensions that may wrap one command: each call of it runs all of them at once.
-const WRAPS: usize = 8;
 
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -67,94 +57,6 @@ impl fmt::Debug for Extensions {
 }
 
 impl Extensions {
-    /// Those of a configuration, with what the cache knows of them. No module is read. None is granted what is the agent's `own`.
-    ///
-    /// Of a filesystem that does not answer nothing is known at first: it does not keep the agent from starting.
-    pub fn open(settings: &config::Extensions, own: &Arc<[config::OwnPlace]>) -> Arc<Self> {
-        let units: Vec<_> =
-            settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone(), own))).collect();
-        let (told, answered) = mpsc::channel();
-        let places: Vec<_> = settings.list.iter().map(|extension| extension.module.clone()).collect();
-        let places = [vec![settings.cache.clone()], places].concat();
-        let ask = move || {
-            for place in places {
-                let _ = fs::metadata(place);
-            }
-            let _ = told.send(());
-        };
-        let asked = thread::Builder::new().name("ask".into()).stack_size(STACK).spawn(ask);
-        let source = if asked.is_err() || answered.recv_timeout(ANSWERED).is_ok() {
-            let source = Source::new(settings);
-            for unit in &units {
-                if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
-                    unit.set(settled(unit, known.into()));
-                }
-            }
-            source
-        } else {
-            let doubt = "the cache or a module does not answer; everything is found out beside the requests";
-            tracing::error!("{doubt}");
-            Source::without_cache(settings)
-        };
-        let source = Arc::new(source);
-        Self::of(settings, units, Arc::new(Runtime::new(settings, source.clone())), source)
-    }
-
-    /// Those of a later configuration. What is still the same component stays loaded, and how each fared goes on. Waits for disks.
-    pub fn after(before: &Self, settings: &config::Extensions, own: &Arc<[config::OwnPlace]>) -> Arc<Self> {
-        let (runtime, source) = match before.settings.run_like(settings) {
-            true => (before.runtime.clone(), before.source.clone()),
-            false => {
-                let source = Arc::new(Source::new(settings));
-                (Arc::new(Runtime::new(settings, source.clone())), source)
-            }
-        };
-        let unit = |extension: &config::Extension| {
-            let unit = Unit::new(extension.clone(), own);
-            let is_old = |it: &&Arc<Unit>| it.name() == unit.name() && it.config.module == unit.config.module;
-            let Some(old) = before.units.iter().find(is_old) else { return unit };
-            let unit = unit.after(old);
-            let phase = old.phase();
-            let is_still = |known: &&Arc<Known>| {
-                Fingerprint::of(&unit.config.module).is_ok_and(|file| file == known.fingerprint)
-            };
-            if let Some(known) = phase.known().filter(is_still)
-                && Arc::ptr_eq(&runtime, &before.runtime)
-            {
-                let is_ready = unit.grant.files.open();
-                unit.set(match (settled(&unit, known.clone()), phase, is_ready) {
-                    (Phase::Known(known), _, Err(reason)) => Phase::Refused(reason, Some(known)),
-                    (Phase::Known(known), Phase::Loaded(_, sandbox), Ok(())) => Phase::Loaded(known, sandbox),
-                    (phase, ..) => phase,
-                });
-            } else if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
-                unit.set(settled(&unit, known.into()));
-            }
-            unit
-        };
-        let units = settings.list.iter().map(|extension| Arc::new(unit(extension))).collect();
-        Self::of(settings, units, runtime, source)
-    }
-
-    fn of(
-        settings: &config::Extensions,
-        units: Vec<Arc<Unit>>,
-        runtime: Arc<Runtime>,
-        source: Arc<Source>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            settings: settings.clone(),
-            runtime,
-            units,
-            source,
-            stores: Arc::new(Stores::new(&settings.state)),
-            agent: OnceLock::new(),
-            commands: OnceLock::new(),
-            changed: OnceLock::new(),
-            event: Event::new(),
-        })
-    }
-
     /// Waits until something is known of each, whatever that is.
     pub async fn settled(&self) {
         loop {
@@ -194,60 +96,6 @@ impl Extensions {
         for unit in self.units.iter().filter(|unit| matches!(unit.phase(), Phase::Starting)) {
             self.begin(unit);
         }
-    }
-
-    /// What each provides, in the order in which one is laid over the other: what is added, what takes the place of something, what runs
-    /// around it. `is_taken`: by the agent itself. Those that cannot be called now are among them, where it is known that they would be.
-    ///
-    /// A name that stands in `add` may be one that the agent got later: its operator relies on the extension's, which stays.
-    pub fn provided(self: &Arc<Self>, is_taken: impl Fn(&str) -> bool) -> Vec<Handle> {
-        let mut handles: Vec<Handle> = Vec::new();
-        let mut outcomes: Vec<Vec<ExtensionCommand>> = vec![Vec::new(); self.units.len()];
-        let mut owners: HashMap<(ExtensionMode, Arc<str>), Vec<Arc<str>>> = HashMap::new();
-        for mode in [ExtensionMode::Add, ExtensionMode::Override, ExtensionMode::Wrap] {
-            for (unit, outcomes) in self.units.iter().zip(&mut outcomes) {
-                let names = match mode {
-                    ExtensionMode::Add => unit.additions(),
-                    ExtensionMode::Override => laid(unit, &unit.config.overrides),
-                    ExtensionMode::Wrap => laid(unit, &unit.config.wraps),
-                };
-                for (name, lack) in names {
-                    let others = owners.get(&(mode, name.clone())).map(|it| &it[..]).unwrap_or_default();
-                    let is_there =
-                        is_taken(&name) || owners.contains_key(&(ExtensionMode::Add, name.clone()));
-                    let clash = match mode {
-                        _ if is_protected(&name) => {
-                            Some("only the agent may have a command of this name".to_owned())
-                        }
-                        ExtensionMode::Add if is_taken(&name) && unit.config.add.is_none() => Some(
-                            "the agent has a command of this name; override or wrap would say what this is to it"
-                                .to_owned(),
-                        ),
-                        ExtensionMode::Add => others
-                            .first()
-                            .map(|other| format!("extension {other} has a command of this name")),
-                        _ if !is_there => Some("there is no such command to be laid over".to_owned()),
-                        ExtensionMode::Override => {
-                            others.first().map(|other| format!("extension {other} overrides it"))
-                        }
-                        ExtensionMode::Wrap => (others.len() >= WRAPS)
-                            .then(|| format!("{WRAPS} extensions wrap it, and that is the most")),
-                    };
-                    let is_mine = clash.is_none();
-                    let reason = clash.or(lack);
-                    let told = reason.clone().or_else(|| unit.phase().reason().map(str::to_owned));
-                    outcomes.push(outcome(&name, mode, told));
-                    if is_mine {
-                        owners.entry((mode, name.clone())).or_default().push(unit.name().clone());
-                        handles.push(Handle::new(self.clone(), unit.clone(), name, mode, reason));
-                    }
-                }
-            }
-        }
-        for (unit, outcomes) in self.units.iter().zip(outcomes) {
-            *unit.provided.lock().unwrap_or_else(PoisonError::into_inner) = outcomes;
-        }
-        handles
     }
 
     /// Whether nothing is known yet of some.
@@ -471,11 +319,6 @@ impl Extensions {
             agent.spawn(task);
         }
     }
-}
-
-/// The commands of a list that an extension lays over others, and why not.
-fn laid(unit: &Unit, names: &[(Arc<str>, Origin)]) -> Vec<(Arc<str>, Option<String>)> {
-    names.iter().map(|(name, _)| (name.clone(), unit.lack(name))).collect()
 }
 
 /// What an extension of which this is known is: let run, or not.
