@@ -97,6 +97,7 @@ impl Dispatcher {
     }
 
     /// The commands that there are.
+    #[cfg(feature = "extensions")]
     pub(crate) fn registry(&self) -> Arc<Registry> {
         self.current.get().registry.clone()
     }

@@ -156,7 +156,7 @@ fn the_client_verb_reaches_them() {
 fn a_service_is_asked_for_through_a_granted_program() {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
     let Some(compiler) = compiler() else { return };
-    let component = BUILT.get_or_init(|| build(&compiler, "service-status"));
+    let component = BUILT.get_or_init(|| build(&compiler, &project("service-status")));
     let lines = "limits = { time = '10s' }
         config = { systemctl = '@/systemctl' }
         exec = [{ program = '@/systemctl', args = ['is-active', 'acme-*'] }]";
