@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -51,7 +51,15 @@ impl Program {
     /// The one at this path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        let output = Command::new(&path).arg("-V").output();
+        let mut output = Command::new(&path).arg("-V").output();
+        // One that was just written may still be open in what another thread is starting.
+        for _ in 0..500 {
+            if !output.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+            output = Command::new(&path).arg("-V").output();
+        }
         let output = output.unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()));
         Self { path, version: String::from_utf8_lossy(&output.stdout).trim().to_owned(), called: None }
     }

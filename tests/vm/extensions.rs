@@ -39,6 +39,11 @@ config = { greeting = "Good morning" }
 limits = { cpu = "10s", time = "30s" }
 [extension.vectors]
 module = "/usr/lib/waga/vectors.wasm"
+while-frozen = true
+limits = { cpu = "10s", time = "30s" }
+[extension.late]
+module = "/usr/lib/waga/late.wasm"
+while-frozen = true
 limits = { cpu = "10s", time = "30s" }
 [extension.stopped]
 module = "/usr/lib/waga/stopped.wasm"
@@ -78,7 +83,7 @@ fn extensions_serve_and_harm_nobody() -> Result<()> {
 /// no compiler to make up for code that does not load.
 #[test]
 fn machine_code_that_the_host_compiled_runs_in_a_guest() -> Result<()> {
-    let all = ["checksum", "greeting", "vectors", "stopped", "runaway"];
+    let all = ["checksum", "greeting", "vectors", "late", "stopped", "runaway"];
     let Some(image) = with_extensions("native", &all)? else { return Ok(()) };
     in_guest(&image, |guest| {
         let agent = &mut step("the first answer", || guest.connect())?;
@@ -165,7 +170,8 @@ fn with_extensions(runtime: &str, compiled: &[&str]) -> Result<Option<Image>> {
     for name in ["stopped", "runaway"] {
         fs::write(modules.join(format!("{name}.wasm")), endless(&format!("guest-test-{name}")))?;
     }
-    fs::write(modules.join("vectors.wasm"), vectors())?;
+    fs::write(modules.join("vectors.wasm"), vectors("guest-test-vectors"))?;
+    fs::write(modules.join("late.wasm"), vectors("guest-test-late"))?;
 
     // An agent of this machine fills a cache.
     let mut here = format!("[extensions]\nruntime = '{runtime}'\ncache = '{}'\n", cache.display());
@@ -215,13 +221,13 @@ fn endless(command: &str) -> Vec<u8> {
 }
 
 /// A component whose command squares a number, with vectors: for these the compiler takes what the processor has.
-fn vectors() -> Vec<u8> {
+fn vectors(command: &str) -> Vec<u8> {
     let wit =
-        "package test:it; interface i { guest-test-vectors: func(n: u32) -> u32; } world w { export i; }";
-    let wat = r#"(func (export "test:it/i#guest-test-vectors") (param i32) (result i32) (local $n v128)
+        format!("package test:it; interface i {{ {command}: func(n: u32) -> u32; }} world w {{ export i; }}");
+    let wat = r#"(param i32) (result i32) (local $n v128)
         (local.set $n (i8x16.swizzle (i32x4.splat (local.get 0)) (v128.const i8x16 0 1 2 3 0 1 2 3 0 1 2 3 0 1 2 3)))
         (i32x4.extract_lane 3 (i32x4.trunc_sat_f32x4_u (f32x4.nearest (f32x4.convert_i32x4_u (i32x4.mul (local.get $n) (local.get $n)))))))"#;
-    component(wit, wat)
+    component(&wit, &format!("(func (export \"test:it/i#{command}\") {wat}"))
 }
 
 /// What the agent tells of each extension.
@@ -274,7 +280,13 @@ fn frozen(guest: &Guest, agent: &mut Client) -> Result<()> {
         ensure!(agent.run("guest-sync", json!({"id": id}))? == id);
     }
 
+    ensure!(agent.run("guest-test-vectors", json!({"n": 3}))? == 9);
     ensure!(freeze(agent)? == 1);
+    // What the operator lets run then, if it was loaded before: nothing is read now.
+    ensure!(agent.run("guest-test-vectors", json!({"n": 4}))? == 16);
+    let (class, desc) = agent.refused("guest-test-late", json!({"n": 3}))?;
+    let unread = "Command guest-test-late has been disabled: extension late: not loaded before filesystems were frozen";
+    ensure!((&*class, &*desc) == ("CommandNotFound", unread), "{class}: {desc}");
     let (class, desc) = agent.refused("guest-acme-greet", json!({"name": "Ada"}))?;
     let text = "Command guest-acme-greet has been disabled: the command is not allowed";
     ensure!((&*class, &*desc) == ("CommandNotFound", text), "{class}: {desc}");
@@ -284,6 +296,7 @@ fn frozen(guest: &Guest, agent: &mut Client) -> Result<()> {
     ensure!(thaw(agent)? == 1);
     are_writable(guest, &["/mnt/data"])?;
     ensure!(agent.run("guest-acme-greet", json!({"name": "Ada"}))? == "Good morning, Ada!");
+    ensure!(agent.run("guest-test-late", json!({"n": 3}))? == 9);
 
     // All the time the other one ran, and ends with its client.
     ensure!(one(agent, "runaway")?["running"] == 1);

@@ -49,7 +49,7 @@ impl Extensions {
     /// Whether extensions are compiled and run alike by both.
     #[cfg(feature = "extensions")]
     pub(crate) fn run_like(&self, other: &Self) -> bool {
-        let alone = |it: &Self| Self { list: Vec::new(), ..it.clone() };
+        let alone = |it: &Self| Self { list: Vec::new(), state: PathBuf::new(), ..it.clone() };
         alone(self) == alone(other)
     }
 

@@ -101,7 +101,7 @@ fn a_component_calls_by_the_types_of_waga_guest() {
             "{said}"
         );
     }
-    let table = format!("{}:{}:12: [extension.less]", agent.dir().join("agent.toml").display(), 6);
+    let table = format!("{}:{}:12: [extension.less]", agent.dir().join("agent.toml").display(), 7);
     assert_eq!(
         told(&mut client, "less")["reason"],
         format!(
