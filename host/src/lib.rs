@@ -19,7 +19,9 @@ mod nearest;
 pub mod policy;
 pub mod registry;
 mod reload;
+mod schema;
 mod service;
+mod stats;
 pub mod wire;
 
 use std::io::{self, Write};

@@ -347,6 +347,8 @@ fn check_of_everything() {
             guest-ssh-add-authorized-keys       on   by default
             guest-ssh-remove-authorized-keys    on   by default
             waga-get-extensions                 on   by default
+            waga-get-schema                     on   by default
+            waga-get-stats                      on   by default
 
             on channel backup
             guest-sync-delimited                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
@@ -392,6 +394,8 @@ fn check_of_everything() {
             guest-ssh-add-authorized-keys       off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-ssh-remove-authorized-keys    off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             waga-get-extensions                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-get-schema                     off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-get-stats                      off  not listed in agent.toml:13:9: [policy.channel.backup] allow
         "#]],
     );
 }

@@ -28,6 +28,7 @@ pub mod reach;
 pub mod reflect;
 mod runtime;
 pub mod sandbox;
+mod schema;
 mod set;
 pub mod shape;
 mod source;
