@@ -242,3 +242,51 @@ fn what_was_counted_stays_and_extensions_are_counted_together() {
     );
     assert!(together["cpu-us"].as_u64() > Some(0));
 }
+
+/// What `waga schema` prints, and what it says besides.
+fn offline(words: &[&str]) -> (String, String, bool) {
+    let ran = program().run([&["schema"], words].concat());
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(ran.stdout), text(ran.stderr), ran.status.success())
+}
+
+#[test]
+fn without_an_agent_the_same_is_printed() {
+    let Some(program) = Some(program()).filter(Program::is_waga) else { return };
+    let setup = program.setup();
+    let empty = setup.dir().join("empty.toml");
+    std::fs::write(&empty, "").unwrap();
+    let config = ["-c", empty.to_str().unwrap()];
+    let (all, said, _) = offline(&config);
+    let all: Value = serde_json::from_str(&all).unwrap();
+    let written: Value = serde_json::from_str(waga_wit::SCHEMA).unwrap();
+    assert_eq!((&all, said.as_str()), (&written, ""));
+    let (one, _, _) = offline(&[&config[..], &["guest-ping"]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&one).unwrap(), json!({"guest-ping": written["guest-ping"]}));
+    let (nothing, said, well) = offline(&[&config[..], &["guest-pign"]].concat());
+    assert_eq!((nothing.as_str(), well), ("", false));
+    assert!(said.contains("no command is called 'guest-pign'; did you mean 'guest-ping'?"), "{said}");
+    let (qapi, _, _) = offline(&[&config[..], &["--format=qapi"]].concat());
+    assert_eq!(qapi.matches("{ 'command': '").count(), written.as_object().unwrap().len());
+    let (_, shutdown) = qapi.split_once("{ 'command': 'guest-shutdown',").unwrap();
+    assert!(shutdown.split_once('}').unwrap().1.starts_with(",\n  'success-response': false }"), "{shutdown}");
+}
+
+#[test]
+fn without_an_agent_what_it_compiled_is_known() {
+    let Some(setup) = setup(&[("told", &told(), "")]) else { return };
+    let config = setup.dir().join("agent.toml");
+    let config = config.to_str().unwrap();
+    let (_, said, _) = offline(&["-c", config]);
+    assert!(said.contains("nothing is known yet of the extension told"), "{said}");
+    let (_, said, well) = offline(&["-c", config, "guest-test-double"]);
+    assert!(!well && said.contains("extension told"), "{said}");
+    let agent = setup.start();
+    settled(&agent, "told");
+    let (one, said, _) = offline(&["-c", config, "guest-test-double"]);
+    let one: Value = serde_json::from_str(&one).unwrap();
+    assert_eq!((&one["guest-test-double"]["docs"], said.as_str()), (&json!("Doubles a number."), ""));
+    let (qapi, _, _) = offline(&["-c", config, "guest-test-double", "--format", "qapi"]);
+    let command = "{ 'command': 'guest-test-double',\n  'data': { 'number': 'uint32',\n            '*often': 'bool' },\n  'returns': 'uint32' }";
+    assert!(qapi.contains(command) && qapi.contains("# Added by the extension told."), "{qapi}");
+}

@@ -1,6 +1,9 @@
 //! What commands take and give, as JSON Schema: of the agent's own from the schema that the program carries, of extensions' from what is
 //! known of their components. `waga-get-schema` tells it, and offline the verb `waga schema`.
 
+mod offline;
+mod qapi;
+
 use std::collections::HashMap;
 
 use serde::Deserialize;
@@ -9,6 +12,7 @@ use serde_json::value::RawValue;
 use waga_builtins::{CommandSchema, Json};
 
 use crate::registry::{Registry, Slot};
+pub(crate) use offline::run;
 
 /// An entry of the schema that the program carries.
 #[derive(Deserialize)]
