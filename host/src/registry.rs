@@ -5,6 +5,7 @@ mod slot;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::check::Ask;
 use crate::cli::Name;
 use crate::config::Config;
 #[cfg(feature = "extensions")]
@@ -91,6 +92,15 @@ impl Registry {
         #[cfg(feature = "extensions")]
         if let Some(extensions) = &self.extensions {
             return extensions.info();
+        }
+        Vec::new()
+    }
+
+    /// What each of them asks for, as far as it is known.
+    pub(crate) fn asks(&self) -> Vec<Vec<Ask>> {
+        #[cfg(feature = "extensions")]
+        if let Some(extensions) = &self.extensions {
+            return extensions.asks();
         }
         Vec::new()
     }

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use waga_tests::agent::Program;
+use waga_tests::agent::{Agent, Program};
 use waga_tests::client::{Client, PATIENCE};
 use waga_tests::component::component;
 
-use crate::extension::{agent, settled, setup};
+use crate::extension::{agent, asking_for, settled, setup};
 use crate::{program, waga};
 
 /// Its WIT, as an author writes it.
@@ -269,7 +269,10 @@ fn without_an_agent_the_same_is_printed() {
     let (qapi, _, _) = offline(&[&config[..], &["--format=qapi"]].concat());
     assert_eq!(qapi.matches("{ 'command': '").count(), written.as_object().unwrap().len());
     let (_, shutdown) = qapi.split_once("{ 'command': 'guest-shutdown',").unwrap();
-    assert!(shutdown.split_once('}').unwrap().1.starts_with(",\n  'success-response': false }"), "{shutdown}");
+    assert!(
+        shutdown.split_once('}').unwrap().1.starts_with(",\n  'success-response': false }"),
+        "{shutdown}"
+    );
 }
 
 #[test]
@@ -289,4 +292,80 @@ fn without_an_agent_what_it_compiled_is_known() {
     let (qapi, _, _) = offline(&["-c", config, "guest-test-double", "--format", "qapi"]);
     let command = "{ 'command': 'guest-test-double',\n  'data': { 'number': 'uint32',\n            '*often': 'bool' },\n  'returns': 'uint32' }";
     assert!(qapi.contains(command) && qapi.contains("# Added by the extension told."), "{qapi}");
+}
+
+/// What `waga check` says of a configuration, with its folder as `@`.
+fn checked(agent: &Agent, words: &[&str]) -> String {
+    let config = agent.dir().join("agent.toml");
+    let ran = program().run([&["check", "-c", config.to_str().unwrap()], words].concat());
+    assert!(ran.status.success(), "{ran:?}");
+    String::from_utf8(ran.stdout).unwrap().replace(agent.dir().to_str().unwrap(), "@")
+}
+
+#[test]
+fn check_explains_what_each_extension_asks_for_and_what_is_refused() {
+    let imports = |names: &[&str]| names.iter().map(|name| format!("waga:{name}@1.0.0")).collect::<Vec<_>>();
+    let little = asking_for(&imports(&["guest/guest-get-users", "extension/call", "extension/log"]));
+    let much = asking_for(&imports(&["guest/guest-get-load", "guest/guest-exec", "extension/log"]));
+    let extensions = [
+        ("little", &little[..], "commands = ['guest-get-users', 'guest-get-time', 'guest-acme-x']"),
+        (
+            "much",
+            &much[..],
+            "override = ['guest-test-x']\n[policy]\nallow = ['guest-ping']\nblock = ['guest-get-users']",
+        ),
+    ];
+    // The policy has left no command by which an agent can be waited for: it is, without it.
+    let Some(setup) = setup(&extensions) else { return };
+    let config = setup.dir().join("agent.toml");
+    let whole = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, whole.split("[policy]").next().unwrap()).unwrap();
+    let agent = setup.start();
+    for (name, ..) in extensions {
+        settled(&agent, name);
+    }
+    std::fs::write(&config, whole).unwrap();
+    let text = checked(&agent, &[]);
+    let expected = "\
+extension little (@/little.wasm): can be called
+extension little: adds guest-test-x
+extension little: asks for waga:guest/guest-get-users@1.0.0 (commands), granted by @/agent.toml:5:13: [extension.little] commands
+extension little: asks for waga:extension/call@1.0.0 (commands), granted by @/agent.toml:5:13: [extension.little] commands, @/agent.toml:5:32: [extension.little] commands, @/agent.toml:5:50: [extension.little] commands
+extension little: uses waga:extension/log@1.0.0, which any extension may
+extension much (@/much.wasm): off: it is not granted what it asks for
+extension much: would override guest-test-x
+extension much: asks for waga:guest/guest-get-load@1.0.0 (commands), which is not granted; add to @/agent.toml:6:12: [extension.much]: commands = [\"guest-get-load\"]
+extension much: asks for waga:guest/guest-exec@1.0.0, and no extension may call guest-exec
+extension much: uses waga:extension/log@1.0.0, which any extension may
+warning   @/agent.toml:5:13: [extension.little] commands: guest-get-users is granted and blocked, in @/agent.toml:11:10: [policy] block: the extension's calls of it fail
+warning   @/agent.toml:5:50: [extension.little] commands: no command is called 'guest-acme-x'
+";
+    assert!(text.contains(expected), "{text}\n{expected}");
+    assert_eq!(
+        text.matches("granted and blocked").count(),
+        1,
+        "what is not in an allow list can be called: {text}"
+    );
+
+    let json: Value = serde_json::from_str(&checked(&agent, &["--json"])).unwrap();
+    let asks = |name: &str| entry(&json["extensions"], name)["asks"].clone();
+    assert_eq!(
+        asks("little")[0],
+        json!({
+            "import": "waga:guest/guest-get-users@1.0.0", "key": "commands", "answer": "granted",
+            "granted-by": [{"file": "@/agent.toml", "line": 5, "column": 13, "key": "[extension.little] commands"}],
+            "reason": null,
+        })
+    );
+    let answers =
+        |asks: &Value| asks.as_array().unwrap().iter().map(|ask| ask["answer"].clone()).collect::<Vec<_>>();
+    assert_eq!(answers(&asks("little")), ["granted", "granted", "free"]);
+    assert_eq!(answers(&asks("much")), ["refused", "refused", "free"]);
+    let line = asks("much")[0]["reason"].as_str().unwrap().to_owned();
+    assert!(line.ends_with("commands = [\"guest-get-load\"]"), "{line}");
+    assert_eq!(entry(&json["extensions"], "little")["commands"][0]["mode"], "add");
+
+    // The agent tells its log, too.
+    agent.signal(nix::sys::signal::Signal::SIGHUP);
+    agent.until("a word about it", |agent| agent.log().contains("guest-get-users is granted and blocked"));
 }

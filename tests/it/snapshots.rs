@@ -104,7 +104,11 @@ fn help() {
               -h, --help                 print this
         "#]],
     );
-    check("waga", &[], &["schema", "--help"], &expect![[r#"
+    check(
+        "waga",
+        &[],
+        &["schema", "--help"],
+        &expect![[r#"
         Usage: waga schema [COMMAND] [--format=FORMAT] [<options of the agent>]
         Prints what a command takes and gives, or what all do: the agent's own, and
         those of the configuration's extensions that the agent has compiled before.
@@ -139,7 +143,8 @@ fn help() {
           -h, --help                 print this
               --format=FORMAT        json-schema (default), or qapi: text as in QEMU's
                                      qga/qapi-schema.json
-    "#]]);
+    "#]],
+    );
     check(
         "waga",
         &[],
@@ -328,7 +333,11 @@ fn dump_conf() {
 
 #[test]
 fn schema_as_qapi() {
-    check("waga", &[], &["schema", "guest-file-seek", "--format=qapi"], &expect![[r#"
+    check(
+        "waga",
+        &[],
+        &["schema", "guest-file-seek", "--format=qapi"],
+        &expect![[r#"
         # -*- Mode: Python -*-
         # vim: filetype=python
         #
@@ -391,8 +400,13 @@ fn schema_as_qapi() {
                     'offset': 'int',
                     'whence': 'GuestFileSeekWhence' },
           'returns': 'FileSeek' }
-    "#]]);
-    check("waga", &[], &["schema", "guest-get-cpustats", "--format=qapi"], &expect![[r#"
+    "#]],
+    );
+    check(
+        "waga",
+        &[],
+        &["schema", "guest-get-cpustats", "--format=qapi"],
+        &expect![[r#"
         # -*- Mode: Python -*-
         # vim: filetype=python
         #
@@ -467,7 +481,8 @@ fn schema_as_qapi() {
         ##
         { 'command': 'guest-get-cpustats',
           'returns': ['CpuStats'] }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod artifact;
+mod asks;
 pub mod cache;
 mod call;
 mod clock;

@@ -26,6 +26,7 @@ use waga_tests::agent::{Agent, Program, Setup, left_out};
 use waga_tests::client::{Client, PATIENCE};
 
 use crate::program;
+pub(crate) use asking::asking as asking_for;
 
 /// The compiler that the daemon starts; it has to be beside it. `None` where that is not to be had, or not to be used.
 fn compiler() -> Option<PathBuf> {
