@@ -80,7 +80,7 @@ impl Printer {
         };
         if let Some(returns) = returns {
             let element = returns.trim_matches(['[', ']', '\'']);
-            if !self.types.get(element).is_some_and(|text| !text.contains("{ 'enum'")) {
+            if self.types.get(element).is_none_or(|text| text.contains("{ 'enum'")) {
                 self.plain_returns.insert(command.name.to_string());
             }
             parts.push(format!("'returns': {returns}"));
