@@ -329,16 +329,16 @@ fn check_explains_what_each_extension_asks_for_and_what_is_refused() {
     let expected = "\
 extension little (@/little.wasm): can be called
 extension little: adds guest-test-x
-extension little: asks for waga:guest/guest-get-users@1.0.0 (commands), granted by @/agent.toml:5:13: [extension.little] commands
-extension little: asks for waga:extension/call@1.0.0 (commands), granted by @/agent.toml:5:13: [extension.little] commands, @/agent.toml:5:32: [extension.little] commands, @/agent.toml:5:50: [extension.little] commands
+extension little: asks for waga:guest/guest-get-users@1.0.0 (commands), granted by @/agent.toml:6:13: [extension.little] commands
+extension little: asks for waga:extension/call@1.0.0 (commands), granted by @/agent.toml:6:13: [extension.little] commands, @/agent.toml:6:32: [extension.little] commands, @/agent.toml:6:50: [extension.little] commands
 extension little: uses waga:extension/log@1.0.0, which any extension may
 extension much (@/much.wasm): off: it is not granted what it asks for
 extension much: would override guest-test-x
-extension much: asks for waga:guest/guest-get-load@1.0.0 (commands), which is not granted; add to @/agent.toml:6:12: [extension.much]: commands = [\"guest-get-load\"]
+extension much: asks for waga:guest/guest-get-load@1.0.0 (commands), which is not granted; add to @/agent.toml:7:12: [extension.much]: commands = [\"guest-get-load\"]
 extension much: asks for waga:guest/guest-exec@1.0.0, and no extension may call guest-exec
 extension much: uses waga:extension/log@1.0.0, which any extension may
-warning   @/agent.toml:5:13: [extension.little] commands: guest-get-users is granted and blocked, in @/agent.toml:11:10: [policy] block: the extension's calls of it fail
-warning   @/agent.toml:5:50: [extension.little] commands: no command is called 'guest-acme-x'
+warning   @/agent.toml:6:13: [extension.little] commands: guest-get-users is granted and blocked, in @/agent.toml:12:10: [policy] block: the extension's calls of it fail
+warning   @/agent.toml:6:50: [extension.little] commands: no command is called 'guest-acme-x'
 ";
     assert!(text.contains(expected), "{text}\n{expected}");
     assert_eq!(
@@ -353,7 +353,7 @@ warning   @/agent.toml:5:50: [extension.little] commands: no command is called '
         asks("little")[0],
         json!({
             "import": "waga:guest/guest-get-users@1.0.0", "key": "commands", "answer": "granted",
-            "granted-by": [{"file": "@/agent.toml", "line": 5, "column": 13, "key": "[extension.little] commands"}],
+            "granted-by": [{"file": "@/agent.toml", "line": 6, "column": 13, "key": "[extension.little] commands"}],
             "reason": null,
         })
     );

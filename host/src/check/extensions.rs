@@ -15,7 +15,7 @@ use crate::registry::Registry;
 pub(crate) struct Ask {
     /// The interface.
     pub(crate) import: String,
-    /// The key that grants it; none for what any extension may have, or none may.
+    /// The keys that grant it; none for what any extension may have, or none may.
     pub(crate) key: Option<String>,
     pub(crate) answer: Answer,
 }
