@@ -12,6 +12,7 @@ use smol::{Executor, Timer};
 use crate::error::{Error, Result};
 use crate::extensions::ExtensionInfo;
 use crate::fsfreeze::{Freeze, FreezeSettings};
+use crate::introspection::{CommandSchema, ServerStats};
 use crate::limits::Limits;
 use crate::{exec, file, ssh, storage};
 
@@ -73,6 +74,16 @@ pub trait Catalogue: Send + Sync {
     /// Every extension, in the order of the configuration.
     fn extensions(&self) -> Vec<ExtensionInfo> {
         Vec::new()
+    }
+
+    /// What a command takes and gives, or what all do; nothing of one that there is not.
+    fn schemas(&self, _command: Option<&str>) -> Vec<CommandSchema> {
+        Vec::new()
+    }
+
+    /// What was counted where requests are served.
+    fn stats(&self) -> ServerStats {
+        ServerStats::default()
     }
 }
 
@@ -230,6 +241,16 @@ impl Context {
     /// Every extension, as `waga-get-extensions` tells it.
     pub fn extensions(&self) -> Vec<ExtensionInfo> {
         self.agent.catalogue.extensions()
+    }
+
+    /// What a command takes and gives, or what all do.
+    pub(crate) fn schemas(&self, command: Option<&str>) -> Vec<CommandSchema> {
+        self.agent.catalogue.schemas(command)
+    }
+
+    /// What was counted where requests are served.
+    pub(crate) fn server_stats(&self) -> ServerStats {
+        self.agent.catalogue.stats()
     }
 
     /// Runs work that can block on a thread for such work, at most so many of its kind at once.

@@ -14,6 +14,7 @@ pub mod file;
 pub mod filter;
 pub mod fsfreeze;
 mod helper;
+mod introspection;
 mod limits;
 mod memory;
 mod network;
@@ -33,6 +34,7 @@ pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply, WhileFro
 pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Owner, Settings, Work};
 pub use error::{Error, ErrorClass, Result, os_text};
 pub use extensions::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
+pub use introspection::{ChannelStats, CommandSchema, CommandStats, Json, ServerStats};
 pub use limits::Limits;
 pub use sys::{allocator, code::release_code, fork::fork, listen_fds};
 
@@ -52,6 +54,7 @@ pub const FAMILIES: &[&[Builtin]] = &[
     users::COMMANDS,
     ssh::COMMANDS,
     extensions::COMMANDS,
+    introspection::COMMANDS,
 ];
 
 #[cfg(test)]
@@ -89,6 +92,8 @@ mod tests {
             "guest-info",
             "waga-get-freeze-report",
             "waga-get-extensions",
+            "waga-get-schema",
+            "waga-get-stats",
         ];
         assert_eq!(those(WhileFrozen::On), on);
         assert_eq!(those(WhileFrozen::Always), ["guest-fsfreeze-status", "guest-fsfreeze-thaw"]);

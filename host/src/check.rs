@@ -1,9 +1,11 @@
 //! `waga check`: what the configuration comes to, command by command, with the place that decided it.
 
+mod extensions;
+
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use waga_builtins::{Caller, ExtensionInfo, ExtensionState};
+use waga_builtins::Caller;
 
 use crate::cli::Cli;
 use crate::config::command_name::is_command;
@@ -11,6 +13,10 @@ use crate::config::{Config, Places};
 use crate::nearest::nearest;
 use crate::policy::{Origin, Policy, Reason};
 use crate::registry::Registry;
+#[cfg(feature = "extensions")]
+pub(crate) use extensions::Answer;
+use extensions::Told;
+pub(crate) use extensions::{Ask, idle_grants};
 
 /// Which command a table of limits is about, by the end of its key.
 const LIMITED: [(&str, &str); 2] = [("guest-exec", ".exec]"), ("guest-file-open", ".file]")];
@@ -45,7 +51,7 @@ struct Report<'a> {
     /// For each channel that has some.
     channels: Vec<(String, Vec<Line<'a>>)>,
     /// As far as they are known before anything is compiled.
-    extensions: Vec<ExtensionInfo>,
+    extensions: Vec<Told>,
 }
 
 impl<'a> Report<'a> {
@@ -63,6 +69,7 @@ impl<'a> Report<'a> {
         doubts.extend(warnings(policy, &registry, |name| {
             name.ends_with(".socket") || config.channels.iter().any(|channel| &*channel.name == name)
         }));
+        doubts.extend(idle_grants(policy, config, &registry));
         doubts.extend(out_of_step(config, &registry));
         Self {
             config,
@@ -70,7 +77,7 @@ impl<'a> Report<'a> {
             // No channel has an empty name.
             lines: lines(policy, &registry, ""),
             channels: names.into_iter().map(own).collect(),
-            extensions: registry.extensions(),
+            extensions: extensions::told(&registry),
         }
     }
 
@@ -85,7 +92,7 @@ impl<'a> Report<'a> {
             text += &format!("channel   {}: {method} at {}{retry}\n", channel.name, channel.endpoint);
         }
         for extension in &self.extensions {
-            text += &told(extension);
+            text += &extension.text();
         }
         for warning in &self.warnings {
             text += &format!("warning   {warning}\n");
@@ -119,7 +126,7 @@ impl<'a> Report<'a> {
             "warnings": self.warnings,
             "commands": commands(&self.lines),
             "channel-commands": own.collect::<serde_json::Map<_, _>>(),
-            "extensions": self.extensions,
+            "extensions": self.extensions.iter().map(Told::json).collect::<Vec<_>>(),
         })
     }
 }
@@ -161,50 +168,28 @@ fn shown(line: &Line<'_>) -> String {
     format!("{:<36}{state:<5}{decided}{limits}\n", line.name)
 }
 
-/// An extension: what it is, and what of it is not provided.
-fn told(extension: &ExtensionInfo) -> String {
-    let state = match (extension.state, &extension.reason) {
-        (ExtensionState::Starting, _) => {
-            "is compiled when the agent starts, and what it provides known then".into()
-        }
-        (_, Some(reason)) => format!("off: {reason}"),
-        (_, None) => {
-            let provided = extension.commands.iter().filter(|command| command.enabled);
-            let names: Vec<_> = provided.map(|command| &*command.name).collect();
-            if names.is_empty() { "provides nothing".into() } else { format!("adds {}", names.join(", ")) }
-        }
-    };
-    let mut text = format!("extension {} ({}): {state}\n", extension.name, extension.source);
-    if extension.state == ExtensionState::Ready {
-        for command in &extension.commands {
-            if let Some(reason) = &command.reason {
-                text += &format!("extension {}: not {}: {reason}\n", extension.name, command.name);
-            }
-        }
-    }
-    text
-}
-
 fn commands(lines: &[Line<'_>]) -> Value {
-    let origin = |origin: &Origin| {
-        let (line, column) = origin.position();
-        json!({
-            "file": origin.file().map(|file| file.display().to_string()),
-            "line": line,
-            "column": column,
-            "key": origin.key(),
-        })
-    };
     let command = |line: &Line<'_>| {
         json!({
             "name": line.name,
             "enabled": line.enabled,
-            "decided-by": line.decided_by.map(origin),
+            "decided-by": line.decided_by.map(place),
             "why": line.why,
-            "limited-by": line.limited_by.iter().copied().map(origin).collect::<Vec<_>>(),
+            "limited-by": line.limited_by.iter().copied().map(place).collect::<Vec<_>>(),
         })
     };
     lines.iter().map(command).collect()
+}
+
+/// A place for programs.
+fn place(origin: &Origin) -> Value {
+    let (line, column) = origin.position();
+    json!({
+        "file": origin.file().map(|file| file.display().to_string()),
+        "line": line,
+        "column": column,
+        "key": origin.key(),
+    })
 }
 
 /// Channels whose clients cannot come into step, which libvirt, Proxmox and others do before anything else.

@@ -109,7 +109,7 @@ fn serve(
     let warned = reload::warn(&policy, &config, &registry, &served);
     let audit = config.audit.as_ref().map(|audit| Audit::start(audit, config.daemonize)).transpose()?;
     let dispatcher = Dispatcher::new(registry, policy, &settings, &executor);
-    let dispatcher = dispatcher.audited(audit);
+    let dispatcher = dispatcher.audited(audit).serving(&served);
     let (failed, failures) = smol::channel::unbounded();
     let dispatcher = Arc::new(dispatcher);
     let agent = dispatcher.agent();

@@ -5,6 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use smol::Executor;
 use smol::future::FutureExt;
@@ -12,12 +13,15 @@ use smol::future::FutureExt;
 use waga_builtins::BoxFuture;
 use waga_builtins::qapi::Arguments;
 use waga_builtins::{
-    Agent, Caller, Catalogue, CommandInfo, Context, Error, ErrorClass, ExtensionInfo, Reply, Result, Settings,
+    Agent, Caller, Catalogue, CommandInfo, CommandSchema, Context, Error, ErrorClass, ExtensionInfo, Reply,
+    Result, ServerStats, Settings,
 };
 
 use crate::audit::{Audit, By, Line, Outcome};
 use crate::policy::{Policy, Reason};
 use crate::registry::{Flags, Registry};
+use crate::schema;
+use crate::stats::{Channel, Client, Stats};
 use crate::wire::{Request, Response};
 
 /// Serves requests of every channel; shared by all of them.
@@ -26,6 +30,7 @@ pub struct Dispatcher {
     current: Arc<Current>,
     agent: Arc<Agent>,
     audit: Option<Audit>,
+    stats: Arc<Stats>,
 }
 
 /// What there is and what is allowed: a reload swaps it as one. A request in flight ends with what it began with.
@@ -50,7 +55,7 @@ impl Current {
 }
 
 /// The commands, as `guest-info` asks for them.
-struct Listing(Arc<Current>);
+struct Listing(Arc<Current>, Arc<Stats>);
 
 impl Catalogue for Listing {
     /// In reverse order of registration, as qemu-ga lists them.
@@ -68,6 +73,14 @@ impl Catalogue for Listing {
     fn extensions(&self) -> Vec<ExtensionInfo> {
         self.0.get().registry.extensions()
     }
+
+    fn schemas(&self, command: Option<&str>) -> Vec<CommandSchema> {
+        schema::of(&self.0.get().registry, command)
+    }
+
+    fn stats(&self) -> ServerStats {
+        self.1.told(self.0.get().registry.slots())
+    }
 }
 
 impl Dispatcher {
@@ -80,8 +93,22 @@ impl Dispatcher {
     ) -> Self {
         let commands = Commands { registry: Arc::new(registry), policy };
         let current = Arc::new(Current(RwLock::new(Arc::new(commands))));
-        let agent = Agent::new(settings, Box::new(Listing(current.clone())), executor);
-        Self { current, agent: Arc::new(agent), audit: None }
+        let stats = Arc::new(Stats::default());
+        let listing = Listing(current.clone(), stats.clone());
+        let agent = Agent::new(settings, Box::new(listing), executor);
+        Self { current, agent: Arc::new(agent), audit: None, stats }
+    }
+
+    /// Counts what comes over these channels.
+    #[must_use]
+    pub fn serving(self, channels: &[Arc<str>]) -> Self {
+        self.stats.serve(channels);
+        self
+    }
+
+    /// A connection of a channel is open from here on, until what this returns is dropped.
+    pub(crate) fn connected(&self, caller: &Caller) -> Client {
+        self.stats.connected(caller)
     }
 
     /// Writes a line for each request from here on, if there is an audit.
@@ -154,22 +181,26 @@ impl Dispatcher {
         command: &str,
         arguments: Arguments,
     ) -> (Result<Reply>, Option<Flags>) {
-        let mut line = Line::begin(self.audit.as_ref(), caller);
+        let asked = Instant::now();
+        let mut line = self.counted(caller, asked);
         let mut current = self.current.get();
         if current.registry.find(command).is_none() && current.registry.settle(command).await {
             current = self.current.get();
         }
         let slot = current.registry.find(command);
-        let arguments = line.describe(command, slot.map(|slot| &**slot), arguments).await;
+        let arguments = line.line.describe(command, slot.map(|slot| &**slot), arguments).await;
         // An unknown command is told before a disabled one, as qemu-ga does.
         let Some(slot) = slot else {
+            self.stats.unknown();
             line.end(Outcome::Unknown);
             let desc = format!("The command {command} has not been found");
             return (Err(Error::not_found(desc)), None);
         };
         let frozen = self.agent.freeze.is_frozen();
         let verdict = current.policy.verdict(slot, caller, frozen);
+        let counts = self.stats.of(slot);
         if !verdict.is_allowed() {
+            counts.refuse();
             let by = if matches!(verdict.reason, Reason::Frozen) { By::Frozen } else { By::Policy };
             line.end(Outcome::Refused(by, ErrorClass::CommandNotFound));
             tracing::info!(command, channel = &**caller.channel(), "refused");
@@ -180,12 +211,15 @@ impl Dispatcher {
         let cx =
             Context { agent: self.agent.clone(), caller: caller.clone(), limits: verdict.limits.clone() };
         let from = slot.called_by(caller);
+        let mut call = counts.begin(asked);
         let ended = AssertUnwindSafe(from.call(&cx, arguments)).catch_unwind().await;
         if let Ok(Ok(reply)) = &ended
             && slot.result_audited()
         {
-            line.returned(reply);
+            line.line.returned(reply);
         }
+        call.failed = !matches!(ended, Ok(Ok(_)));
+        drop(call);
         line.end(match &ended {
             Ok(Ok(_)) => Outcome::Ok,
             Ok(Err(error)) if error.is_refusal() => Outcome::Refused(By::Limits, error.class),
@@ -204,15 +238,36 @@ impl Dispatcher {
         (result, Some(slot.flags))
     }
 
+    /// A message came.
+    fn counted<'a>(&'a self, caller: &'a Caller, now: Instant) -> Counted<'a> {
+        Counted { line: Line::begin(self.audit.as_ref(), caller), channel: self.stats.asked(caller, now) }
+    }
+
     /// Takes down that a message came which was no request.
     pub fn malformed(&self, caller: &Caller) {
-        Line::begin(self.audit.as_ref(), caller).end(Outcome::Malformed);
+        self.counted(caller, Instant::now()).end(Outcome::Malformed);
     }
 
     /// Takes down that a message was not looked at for want of memory.
     pub fn overloaded(&self, caller: &Caller) {
         let outcome = Outcome::Refused(By::Memory, ErrorClass::GenericError);
-        Line::begin(self.audit.as_ref(), caller).end(outcome);
+        self.counted(caller, Instant::now()).end(outcome);
+    }
+}
+
+/// What is taken down of one request: its line in the audit, and its number among those of its channel.
+struct Counted<'a> {
+    line: Line<'a>,
+    channel: Option<&'a Channel>,
+}
+
+impl Counted<'_> {
+    /// The result is known.
+    fn end(self, outcome: Outcome) {
+        if let Some(channel) = self.channel {
+            channel.ended(outcome);
+        }
+        self.line.end(outcome);
     }
 }
 

@@ -19,7 +19,9 @@ mod nearest;
 pub mod policy;
 pub mod registry;
 mod reload;
+mod schema;
 mod service;
+mod stats;
 pub mod wire;
 
 use std::io::{self, Write};
@@ -37,6 +39,7 @@ pub fn run() -> ExitCode {
     match wish {
         Wish::Run(cli) => daemon::run(*cli).unwrap_or_else(|text| fail(&text)),
         Wish::Check(cli, json) => check::run(&cli, json),
+        Wish::Schema(cli, format, command) => schema::run(&cli, format, command.as_deref()),
         Wish::Call(words) => call::run(words.into_iter()),
         Wish::Print(text) => print(&text),
         Wish::DumpConf(cli) => {

@@ -5,6 +5,7 @@ mod slot;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::check::Ask;
 use crate::cli::Name;
 use crate::config::Config;
 #[cfg(feature = "extensions")]
@@ -48,7 +49,7 @@ impl Registry {
                 let while_frozen =
                     if handle.runs_while_frozen() { WhileFrozen::On } else { WhileFrozen::Off };
                 let flags = Flags { while_frozen, replies: true, delimited: false };
-                self.slots.push(Arc::new(Slot { name: name.clone(), flags, chain: Vec::new() }));
+                self.slots.push(Arc::new(Slot::new(name.clone(), flags, Vec::new())));
             }
             let chain = chains.entry(name).or_default();
             // They come as they are laid over one another, but wraps in the order of the file, the first outermost.
@@ -59,7 +60,7 @@ impl Registry {
         for (name, mut chain) in chains {
             let slot = &mut self.slots[self.places[&name]];
             chain.extend(slot.chain.iter().cloned());
-            *slot = Arc::new(Slot { name, flags: slot.flags, chain });
+            *slot = Arc::new(Slot::new(name, slot.flags, chain));
         }
         self.extensions = Some(extensions.clone());
         self
@@ -91,6 +92,15 @@ impl Registry {
         #[cfg(feature = "extensions")]
         if let Some(extensions) = &self.extensions {
             return extensions.info();
+        }
+        Vec::new()
+    }
+
+    /// What each of them asks for, as far as it is known.
+    pub(crate) fn asks(&self) -> Vec<Vec<Ask>> {
+        #[cfg(feature = "extensions")]
+        if let Some(extensions) = &self.extensions {
+            return extensions.asks();
         }
         Vec::new()
     }
@@ -135,15 +145,12 @@ impl Registry {
     /// These commands.
     pub(crate) fn of(builtins: impl Iterator<Item = &'static Builtin>) -> Self {
         let slot = |builtin: &'static Builtin| {
-            Arc::new(Slot {
-                name: builtin.name.into(),
-                flags: Flags {
-                    while_frozen: builtin.while_frozen,
-                    replies: builtin.replies,
-                    delimited: builtin.delimited,
-                },
-                chain: vec![Provider::Builtin(builtin)],
-            })
+            let flags = Flags {
+                while_frozen: builtin.while_frozen,
+                replies: builtin.replies,
+                delimited: builtin.delimited,
+            };
+            Arc::new(Slot::new(builtin.name.into(), flags, vec![Provider::Builtin(builtin)]))
         };
         let slots: Vec<Arc<Slot>> = builtins.map(slot).collect();
         let places = slots.iter().enumerate().map(|(place, slot)| (slot.name.clone(), place)).collect();

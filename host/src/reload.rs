@@ -172,7 +172,8 @@ pub(crate) fn warn(
 ) -> Vec<String> {
     let is_served = |name: &str| served.iter().any(|it| **it == *name);
     let warnings = check::warnings(policy, registry, is_served);
-    for warning in config.doubts.iter().chain(&warnings) {
+    let grants = check::idle_grants(policy, config, registry);
+    for warning in config.doubts.iter().chain(&warnings).chain(&grants) {
         tell(config.name, warning);
     }
     warnings

@@ -25,6 +25,7 @@ mod grammar;
 mod guards;
 mod info;
 mod inherited;
+mod introspection;
 mod journal;
 mod limits;
 mod limits_of_policy;

@@ -50,6 +50,8 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         "guest-shutdown" => vec![json!({"mode": "x"}), json!({"mode": {"x": PLAIN}})],
         // Without an argument they would do it.
         "guest-suspend-disk" | "guest-suspend-hybrid" | "guest-suspend-ram" => vec![json!({"x": PLAIN})],
+        // A name that is none may be anything.
+        "waga-get-schema" => vec![json!({"command": "guest-ping"}), json!({"command": PLAIN})],
         "guest-ssh-get-authorized-keys" => vec![json!({"username": "nonexistent-user"})],
         "guest-fsfreeze-status"
         | "guest-get-cpustats"
@@ -71,6 +73,7 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         | "guest-ping"
         | "waga-get-freeze-report"
         | "waga-get-extensions"
+        | "waga-get-stats"
         | "guest-get-devices" => vec![json!({})],
         // Never with arguments that it takes: this machine is not to be frozen.
         "guest-fsfreeze-freeze" | "guest-fsfreeze-thaw" => vec![json!({"no-such": PLAIN})],

@@ -33,9 +33,10 @@ fn help() {
         &expect![[r#"
             Usage: waga [<options>]            be the guest agent
                    waga check [<options>]      explain what the configuration means
+                   waga schema [<options>]     print what commands take and give
                    waga call [<options>] ...   ask an agent, from the host
 
-            'waga check --help' and 'waga call --help' say more.
+            'waga VERB --help' says more.
             Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then
             /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.
 
@@ -102,6 +103,47 @@ fn help() {
                                          there or failed
               -h, --help                 print this
         "#]],
+    );
+    check(
+        "waga",
+        &[],
+        &["schema", "--help"],
+        &expect![[r#"
+        Usage: waga schema [COMMAND] [--format=FORMAT] [<options of the agent>]
+        Prints what a command takes and gives, or what all do: the agent's own, and
+        those of the configuration's extensions that the agent has compiled before.
+        Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then
+        /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.
+
+          -c, --config=FILE          read only this file: agent.toml if it ends in
+                                     .toml, else qemu-ga.conf
+          -m, --method=METHOD        transport: virtio-serial (default), isa-serial,
+                                     unix-listen or vsock-listen
+          -p, --path=PATH            device, socket or CID:PORT (default
+                                     /dev/virtio-ports/org.qemu.guest_agent.0, or
+                                     /dev/ttyS0 for isa-serial)
+          -l, --logfile=FILE         log to this file instead of the journal or stderr
+          -f, --pidfile=FILE         with -d: keep the process number in this file
+                                     (default /var/run/qemu-ga.pid)
+          -F, --fsfreeze-hook[=HOOK] run this program with 'freeze' and 'thaw' (default
+                                     /etc/qemu/fsfreeze-hook); attach it: -F/path or
+                                     --fsfreeze-hook=/path
+          -t, --statedir=DIR         keep state in this folder (default /var/run)
+          -v, --verbose              log everything, not only errors
+          -V, --version              print the version
+          -d, --daemonize            go to the background once every channel is open
+          -b, --block-rpcs=NAMES     switch these commands off, separated by commas;
+                                     'help' lists all
+          -a, --allow-rpcs=NAMES     switch all but these off, separated by commas;
+                                     'help' lists all
+          -D, --dump-conf            print the configuration that results from files and
+                                     options
+          -r, --retry-path           try again and again to open a channel that is not
+                                     there or failed
+          -h, --help                 print this
+              --format=FORMAT        json-schema (default), or qapi: text as in QEMU's
+                                     qga/qapi-schema.json
+    "#]],
     );
     check(
         "waga",
@@ -290,6 +332,160 @@ fn dump_conf() {
 }
 
 #[test]
+fn schema_as_qapi() {
+    check(
+        "waga",
+        &[],
+        &["schema", "guest-file-seek", "--format=qapi"],
+        &expect![[r#"
+        # -*- Mode: Python -*-
+        # vim: filetype=python
+        #
+        # Made by waga schema.
+
+        ##
+        # @Whence:
+        #
+        # What an offset counts from.
+        #
+        # @set: The beginning of the file.
+        #
+        # @cur: Where the position is.
+        #
+        # @end: The end of the file.
+        ##
+        { 'enum': 'Whence',
+          'data': [ 'set',
+                    'cur',
+                    'end' ] }
+
+        ##
+        # @GuestFileSeekWhence:
+        #
+        # @word: the word for it
+        #
+        # @number: what older clients write for it
+        ##
+        { 'alternate': 'GuestFileSeekWhence',
+          'data': { 'word': 'Whence',
+                    'number': 'int' } }
+
+        ##
+        # @FileSeek:
+        #
+        # Where the position is now.
+        #
+        # @position: Bytes from the beginning of the file, which may lie
+        #     beyond its end.
+        #
+        # @eof: Always false.
+        ##
+        { 'struct': 'FileSeek',
+          'data': { 'position': 'uint64',
+                    'eof': 'bool' } }
+
+        ##
+        # @guest-file-seek:
+        #
+        # Moves a file's position.
+        #
+        # @handle: which file
+        #
+        # @offset: bytes, also backwards
+        #
+        # @whence: what they count from
+        ##
+        { 'command': 'guest-file-seek',
+          'data': { 'handle': 'int',
+                    'offset': 'int',
+                    'whence': 'GuestFileSeekWhence' },
+          'returns': 'FileSeek' }
+    "#]],
+    );
+    check(
+        "waga",
+        &[],
+        &["schema", "guest-get-cpustats", "--format=qapi"],
+        &expect![[r#"
+        # -*- Mode: Python -*-
+        # vim: filetype=python
+        #
+        # Made by waga schema.
+
+        ##
+        # @CpuStatsType:
+        #
+        # The cases of CpuStats.
+        #
+        # @linux: As Linux counts it.
+        ##
+        { 'enum': 'CpuStatsType',
+          'data': [ 'linux' ] }
+
+        ##
+        # @CpuStatsLinux:
+        #
+        # As Linux counts it.
+        #
+        # @cpu: The processor's number.
+        #
+        # @user: In programs.
+        #
+        # @nice: In programs of low priority.
+        #
+        # @system: In the kernel.
+        #
+        # @idle: With nothing to do.
+        #
+        # @iowait: With nothing to do but wait for a device.
+        #
+        # @irq: Serving interrupts.
+        #
+        # @softirq: Serving what interrupts left for later.
+        #
+        # @steal: Taken by the host for others.
+        #
+        # @guest: Running guests of the guest's own.
+        #
+        # @guestnice: Running such guests of low priority.
+        ##
+        { 'struct': 'CpuStatsLinux',
+          'data': { 'cpu': 'uint32',
+                    'user': 'uint64',
+                    'nice': 'uint64',
+                    'system': 'uint64',
+                    'idle': 'uint64',
+                    '*iowait': 'uint64',
+                    '*irq': 'uint64',
+                    '*softirq': 'uint64',
+                    '*steal': 'uint64',
+                    '*guest': 'uint64',
+                    '*guestnice': 'uint64' } }
+
+        ##
+        # @CpuStats:
+        #
+        # What a processor did since the guest started.
+        #
+        # @type: which case it is
+        ##
+        { 'union': 'CpuStats',
+          'base': { 'type': 'CpuStatsType' },
+          'discriminator': 'type',
+          'data': { 'linux': 'CpuStatsLinux' } }
+
+        ##
+        # @guest-get-cpustats:
+        #
+        # Tells what each processor that is on did since the guest started.
+        ##
+        { 'command': 'guest-get-cpustats',
+          'returns': ['CpuStats'] }
+    "#]],
+    );
+}
+
+#[test]
 fn check_of_everything() {
     check(
         "waga",
@@ -347,6 +543,8 @@ fn check_of_everything() {
             guest-ssh-add-authorized-keys       on   by default
             guest-ssh-remove-authorized-keys    on   by default
             waga-get-extensions                 on   by default
+            waga-get-schema                     on   by default
+            waga-get-stats                      on   by default
 
             on channel backup
             guest-sync-delimited                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
@@ -392,6 +590,8 @@ fn check_of_everything() {
             guest-ssh-add-authorized-keys       off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             guest-ssh-remove-authorized-keys    off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             waga-get-extensions                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-get-schema                     off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-get-stats                      off  not listed in agent.toml:13:9: [policy.channel.backup] allow
         "#]],
     );
 }

@@ -9,7 +9,7 @@
 pub struct Exception {
     /// The command.
     pub command: &'static str,
-    /// An argument, or a member of the result itself, as WIT spells it.
+    /// An argument, or a member of the result itself, as WIT spells it; of the elements of a result that is a list, `[].member`.
     pub member: &'static str,
     /// What is different.
     pub wire: Wire,
@@ -22,6 +22,8 @@ pub enum Wire {
     Called(&'static str),
     /// For this argument these are taken too, as JSON: clients wrote them before there were words. A component has the words only.
     AlsoTakes(&'static [&'static str]),
+    /// This member of the result is an object of JSON, whatever is in it; WIT has no such type, and says that it is text.
+    AnyObject,
 }
 
 /// All of them.
@@ -35,6 +37,9 @@ pub const EXCEPTIONS: &[Exception] = &[
     Exception { command: "guest-file-seek", member: "whence", wire: Wire::AlsoTakes(&["0", "1", "2"]) },
     // `none` and `separated`.
     Exception { command: "guest-exec", member: "capture-output", wire: Wire::AlsoTakes(&["false", "true"]) },
+    // A schema is JSON itself: a client looks into it without reading text out of text.
+    Exception { command: "waga-get-schema", member: "[].arguments", wire: Wire::AnyObject },
+    Exception { command: "waga-get-schema", member: "[].result", wire: Wire::AnyObject },
 ];
 
 /// What a member of a command's result is called on the wire.

@@ -45,6 +45,11 @@ impl Execs {
         spawn::prepare();
         Self(Shared::default())
     }
+
+    /// How many children run, whoever started them.
+    pub(crate) fn running(&self) -> usize {
+        self.0.table().running()
+    }
 }
 
 /// The table, as the tasks of the children share it.

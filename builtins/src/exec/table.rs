@@ -61,6 +61,11 @@ impl Table {
         }
     }
 
+    /// How many have not ended.
+    pub(super) fn running(&self) -> usize {
+        self.running.len()
+    }
+
     /// A new child; what this owner has under the same pid is forgotten.
     pub(super) fn insert(&mut self, owner: Owner, pid: i32) -> u64 {
         let id = self.id();

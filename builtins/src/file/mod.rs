@@ -79,6 +79,11 @@ impl Files {
         }
     }
 
+    /// How many are open, whoever has them.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.open).len()
+    }
+
     /// Writes down where the counter stands.
     pub(crate) fn close(&self) {
         lock(&self.counter).close();

@@ -56,6 +56,7 @@ pub(super) trait Link: Send {
 
 /// Serves one peer after another on a link until it ends.
 pub(super) async fn converse(mut link: impl Link, caller: &Caller, house: &House) -> io::Result<()> {
+    let _connected = house.dispatcher.connected(caller);
     let framer = house.budget.framer();
     let mut buffer = Vec::with_capacity(4 << 10);
     let mut turn = 0;

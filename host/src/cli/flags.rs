@@ -4,6 +4,26 @@ use std::fmt::Write as _;
 
 use super::{Name, version};
 
+/// What the words belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// None: the agent itself.
+    Agent,
+    Check,
+    Schema,
+}
+
+impl Verb {
+    /// The options that it has besides the agent's.
+    fn own(self) -> &'static [Flag] {
+        match self {
+            Self::Agent => &[],
+            Self::Check => &[JSON],
+            Self::Schema => &[FORMAT],
+        }
+    }
+}
+
 /// Whether an option has a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
@@ -33,6 +53,8 @@ pub(super) enum Means {
     Help,
     /// `--json` of `waga check`.
     Json,
+    /// `--format` of `waga schema`.
+    Format,
 }
 
 #[derive(Debug)]
@@ -134,6 +156,15 @@ const JSON: Flag = Flag {
     help: "print JSON instead of a table",
 };
 
+/// What `waga schema` has besides.
+const FORMAT: Flag = Flag {
+    short: None,
+    long: "format",
+    takes: Value("FORMAT"),
+    means: Means::Format,
+    help: "json-schema (default), or qapi: text as in QEMU's qga/qapi-schema.json",
+};
+
 pub(super) fn find_short(letter: char) -> Result<&'static Flag, String> {
     FLAGS
         .iter()
@@ -142,8 +173,8 @@ pub(super) fn find_short(letter: char) -> Result<&'static Flag, String> {
 }
 
 /// A long name, or a beginning of just one.
-pub(super) fn find_long(name: &str, check: bool) -> Result<&'static Flag, String> {
-    let all = || FLAGS.iter().chain(check.then_some(&JSON));
+pub(super) fn find_long(name: &str, verb: Verb) -> Result<&'static Flag, String> {
+    let all = || FLAGS.iter().chain(verb.own());
     if let Some(flag) = all().find(|flag| flag.long == name) {
         return Ok(flag);
     }
@@ -162,24 +193,30 @@ pub(super) fn find_long(name: &str, check: bool) -> Result<&'static Flag, String
     }
 }
 
-pub(super) fn help(name: Name, program: &str, check: bool) -> String {
-    let mut text = match (name, check) {
+pub(super) fn help(name: Name, program: &str, verb: Verb) -> String {
+    let mut text = match (name, verb) {
         (Name::QemuGa, _) => format!(
             "Usage: {program} [-m <method> -p <path>] [<options>]\n\
              {}, served by waga {}\n",
             version(name),
             env!("CARGO_PKG_VERSION")
         ),
-        (Name::Waga, true) => format!(
+        (Name::Waga, Verb::Schema) => format!(
+            "Usage: {program} [COMMAND] [--format=FORMAT] [<options of the agent>]\n\
+             Prints what a command takes and gives, or what all do: the agent's own, and\n\
+             those of the configuration's extensions that the agent has compiled before.\n"
+        ),
+        (Name::Waga, Verb::Check) => format!(
             "Usage: {program} [--json] [<options of the agent>]\n\
              Reads the configuration as the agent would, and tells for each command whether\n\
              it is on and what decided it. Exit code: 0, or 1 if the configuration is wrong.\n"
         ),
-        (Name::Waga, false) => format!(
+        (Name::Waga, Verb::Agent) => format!(
             "Usage: {program} [<options>]            be the guest agent\n       \
                     {program} check [<options>]      explain what the configuration means\n       \
+                    {program} schema [<options>]     print what commands take and give\n       \
                     {program} call [<options>] ...   ask an agent, from the host\n\n\
-             '{program} check --help' and '{program} call --help' say more.\n"
+             '{program} VERB --help' says more.\n"
         ),
     };
     let files = match name {
@@ -191,7 +228,7 @@ pub(super) fn help(name: Name, program: &str, check: bool) -> String {
     };
     // Writing to a string does not fail.
     let _ = writeln!(text, "{files}\n");
-    for flag in FLAGS.iter().chain(check.then_some(&JSON)).filter(|flag| !flag.help.is_empty()) {
+    for flag in FLAGS.iter().chain(verb.own()).filter(|flag| !flag.help.is_empty()) {
         let short = flag.short.map_or_else(|| "    ".to_owned(), |letter| format!("-{letter}, "));
         let value = match flag.takes {
             Takes::Nothing => String::new(),

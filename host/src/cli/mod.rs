@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use lexopt::{Arg, Parser, ValueExt as _};
 use waga_builtins::QEMU_VERSION;
 
-use flags::{Means, Takes, find_long, find_short, help};
+use flags::{Means, Takes, Verb, find_long, find_short, help};
 
 /// The hook of `-F` without a value; as qemu-ga.
 pub const DEFAULT_HOOK: &str = "/etc/qemu/fsfreeze-hook";
@@ -64,6 +64,16 @@ pub struct Cli {
     pub options: Options,
 }
 
+/// In which language `waga schema` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// JSON Schema.
+    #[default]
+    JsonSchema,
+    /// QAPI's.
+    Qapi,
+}
+
 /// What the command line wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
@@ -73,6 +83,8 @@ pub enum Wish {
     DumpConf(Box<Cli>),
     /// Explain what the daemon would do: as JSON, or for people.
     Check(Box<Cli>, bool),
+    /// Print the schema of one command, or of all.
+    Schema(Box<Cli>, Format, Option<String>),
     /// Ask an agent; the words after `call`.
     Call(Vec<OsString>),
     /// Print this and end.
@@ -90,27 +102,39 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Wish, String> {
         Some(name) if name == "qemu-ga" => Name::QemuGa,
         _ => Name::Waga,
     };
-    let check = match args.peek().and_then(|word| word.to_str()).filter(|_| name == Name::Waga) {
+    let word = args.peek().and_then(|word| word.to_str()).filter(|_| name == Name::Waga);
+    let verb = match word {
         Some("call") => return Ok(Wish::Call(args.skip(1).collect())),
-        Some("check") => args.next().is_some(),
-        _ => false,
+        Some("check") => Verb::Check,
+        Some("schema") => Verb::Schema,
+        _ => Verb::Agent,
     };
     let program = program.to_string_lossy();
-    let shown = if check { format!("{program} check") } else { program.clone().into_owned() };
-    read(name, &shown, check, args)
+    let shown = match verb {
+        Verb::Agent => program.clone().into_owned(),
+        Verb::Check => format!("{program} check"),
+        Verb::Schema => format!("{program} schema"),
+    };
+    let args = args.skip(usize::from(verb != Verb::Agent));
+    read(name, &shown, verb, args)
         .map_err(|text| format!("{program}: {text}\ntry '{shown} --help' for more information"))
 }
 
-fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsString>) -> Result<Wish, String> {
+fn read(name: Name, shown: &str, verb: Verb, args: impl Iterator<Item = OsString>) -> Result<Wish, String> {
     let mut parser = Parser::from_args(args);
     let (mut cli, mut dump, mut json) = (Cli { name, ..Cli::default() }, false, false);
+    let (mut format, mut command) = (Format::default(), None);
     let text = |error: lexopt::Error| error.to_string();
     while let Some(arg) = parser.next().map_err(text)? {
         let flag = match arg {
             Arg::Short(letter) => find_short(letter)?,
-            Arg::Long(long) => find_long(long, check)?,
+            Arg::Long(long) => find_long(long, verb)?,
             // To qemu-ga, a word that belongs to no option means nothing.
             Arg::Value(_) if name == Name::QemuGa => continue,
+            Arg::Value(word) if verb == Verb::Schema && command.is_none() => {
+                command = Some(word.string().map_err(text)?);
+                continue;
+            }
             Arg::Value(word) => return Err(stray(&word.to_string_lossy())),
         };
         let value = match flag.takes {
@@ -134,8 +158,9 @@ fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsStrin
             Means::RetryPath => options.retry_path = true,
             Means::DumpConf => dump = true,
             Means::Json => json = true,
+            Means::Format => format = language(&value.unwrap_or_default().to_string_lossy())?,
             Means::Version => return Ok(Wish::Print(version(name))),
-            Means::Help => return Ok(Wish::Print(help(name, shown, check))),
+            Means::Help => return Ok(Wish::Print(help(name, shown, verb))),
             Means::Block | Means::Allow => {
                 let list = value.unwrap_or_default().string().map_err(text)?;
                 if list == "help" || list == "?" {
@@ -146,11 +171,21 @@ fn read(name: Name, shown: &str, check: bool, args: impl Iterator<Item = OsStrin
             }
         }
     }
-    Ok(match (check, dump) {
-        (true, _) => Wish::Check(Box::new(cli), json),
-        (false, true) => Wish::DumpConf(Box::new(cli)),
-        (false, false) => Wish::Run(Box::new(cli)),
+    let cli = Box::new(cli);
+    Ok(match verb {
+        Verb::Check => Wish::Check(cli, json),
+        Verb::Schema => Wish::Schema(cli, format, command),
+        Verb::Agent if dump => Wish::DumpConf(cli),
+        Verb::Agent => Wish::Run(cli),
     })
+}
+
+fn language(word: &str) -> Result<Format, String> {
+    match word {
+        "json-schema" => Ok(Format::JsonSchema),
+        "qapi" => Ok(Format::Qapi),
+        _ => Err(format!("--format is json-schema or qapi, and not '{word}'")),
+    }
 }
 
 /// The names of one list, separated by commas. As with qemu-ga an empty list is none, and an empty name is one that no command has: `-a ,`
@@ -167,7 +202,7 @@ fn stray(word: &str) -> String {
 }
 
 /// What the program can do besides being the agent.
-const VERBS: [&str; 2] = ["call", "check"];
+const VERBS: [&str; 3] = ["call", "check", "schema"];
 
 /// `waga 0.1.0 (as QEMU Guest Agent 11.1.3)`, or what qemu-ga prints when started under its name.
 fn version(name: Name) -> String {
@@ -247,6 +282,15 @@ mod tests {
         let Ok(Wish::Check(cli, true)) = check("waga check -b guest-ping --json") else { panic!("no check") };
         assert_eq!(cli.options.block, [["guest-ping"]]);
         assert!(matches!(check("/usr/sbin/qemu-ga call"), Ok(Wish::Run(_))));
+        let Ok(Wish::Schema(cli, Format::Qapi, Some(command))) =
+            check("waga schema guest-ping --form qapi -c f")
+        else {
+            panic!("no schema")
+        };
+        assert_eq!((cli.config.as_deref(), &*command), (Some(Path::new("f")), "guest-ping"));
+        assert!(matches!(check("waga schema"), Ok(Wish::Schema(_, Format::JsonSchema, None))));
+        assert!(check("waga schema a b").unwrap_err().contains("'b'"));
+        assert!(check("waga schema --format=xml").unwrap_err().contains("json-schema or qapi"));
         assert!(matches!(check("waga -D"), Ok(Wish::DumpConf(_))));
         assert!(check("waga chekc").unwrap_err().contains("did you mean 'check'?"));
         assert!(check("waga -v call").unwrap_err().contains("has to stand first"));
@@ -268,7 +312,7 @@ mod tests {
         }
         // In company it is a name like others.
         assert_eq!(cli("waga -b help,a").options.block, [["help", "a"]]);
-        for line in ["waga -h", "waga check --help", "qemu-ga --help"] {
+        for line in ["waga -h", "waga check --help", "waga schema --help", "qemu-ga --help"] {
             let Ok(Wish::Print(help)) = check(line) else { panic!("not printed") };
             for flag in FLAGS {
                 assert_eq!(

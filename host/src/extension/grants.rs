@@ -29,7 +29,8 @@ pub(super) fn too_many(description: &Description) -> Option<String> {
         .then(|| format!("its component has {has} commands, and {COMMANDS} are the most that one may have"))
 }
 
-fn reason(extension: &Extension, import: &str) -> Option<String> {
+/// Why an extension may not have what it imports; `None`: it may.
+pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
     let table = &extension.origin;
     let may_call = |command: &str| extension.commands.iter().any(|(name, _)| **name == *command);
     match standing(import) {
@@ -46,6 +47,6 @@ fn reason(extension: &Extension, import: &str) -> Option<String> {
 }
 
 /// Whether it is the import by which commands are called in JSON.
-fn is_call(import: &str) -> bool {
+pub(super) fn is_call(import: &str) -> bool {
     is_interface(import, "waga:extension/call", "1")
 }

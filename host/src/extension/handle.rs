@@ -7,7 +7,7 @@ use smol::Timer;
 use smol::future::or;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use waga_builtins::qapi::Arguments;
-use waga_builtins::{Context, Error, ExtensionMode, Reply, Result};
+use waga_builtins::{CommandSchema, Context, Error, ExtensionMode, Reply, Result};
 
 use super::answer::Answer;
 use super::contract::Contract;
@@ -73,6 +73,15 @@ impl Handle {
     /// The names of its arguments; none where JSON goes through a handler.
     pub fn arguments(&self) -> &Arc<[Arc<str>]> {
         &self.arguments
+    }
+
+    /// What it takes and gives, as far as that is known.
+    pub(crate) fn schema(&self) -> CommandSchema {
+        let mut schema = self.unit.schema(&self.name);
+        if let Some(reason) = self.refused.as_ref() {
+            schema.note = Some(format!("cannot be called: {reason}"));
+        }
+        schema
     }
 
     /// Why it cannot be called now; that may change at any time.

@@ -2,6 +2,7 @@
 
 pub mod answer;
 mod artifact;
+mod asks;
 pub mod cache;
 mod call;
 mod clock;
@@ -28,6 +29,7 @@ pub mod reach;
 pub mod reflect;
 mod runtime;
 pub mod sandbox;
+mod schema;
 mod set;
 pub mod shape;
 mod source;

@@ -2,6 +2,8 @@
 //!
 //! They stand in its description, so nothing of a component has to be loaded to know them. The mapping itself is `values`.
 
+pub(super) mod schema;
+
 use serde::{Deserialize, Serialize};
 
 /// One type.

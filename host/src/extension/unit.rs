@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smol::lock::Semaphore;
-use waga_builtins::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState, exec};
+use waga_builtins::{
+    CommandSchema, ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState, exec,
+};
 
 use super::call::Grant;
 use super::description::Kind;
 use super::files::Files;
 use super::health::Health;
 use super::sandbox::Sandbox;
+use super::schema;
 use super::source::Known;
 use crate::config::{CallLimits, Extension, OwnPlace};
 
@@ -223,6 +226,19 @@ impl Unit {
                 signature.params.iter().map(|(name, _)| name.as_str().into()).collect()
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// What a command takes and gives, as far as that is known.
+    pub(super) fn schema(&self, command: &str) -> CommandSchema {
+        let phase = self.phase();
+        let commands = phase.known().map(|known| &known.description.commands[..]).unwrap_or_default();
+        match commands.iter().find(|it| it.name == command) {
+            Some(known) => schema::of(known, self.name()),
+            None => {
+                let why = phase.reason().unwrap_or("its component has no such command");
+                schema::any(command, self.name(), Some(format!("nothing is known of it: {why}")))
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod writer;
 
 use std::any::Any;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
@@ -82,6 +83,11 @@ pub(crate) fn hold(held: bool) -> bool {
 /// Waits until files have what was logged, at most for a second: for the end of the program.
 pub(crate) fn end() {
     FILES.flush(writer::LAST);
+}
+
+/// How many lines of a kind were lost since the program started, whether or not that was told since.
+pub(crate) fn lost(kind: Kind) -> u64 {
+    output::LOST[kind as usize].load(Ordering::Relaxed)
 }
 
 /// The program's last words, or a text before there is a log: on standard error, without waiting for whoever reads it.

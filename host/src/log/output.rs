@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 #[cfg(test)]
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -45,7 +46,15 @@ pub(crate) enum Kind {
     Audit,
 }
 
+/// Lines of each kind that were lost.
+pub(super) static LOST: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
 impl Kind {
+    /// So many more of its lines were lost.
+    pub(super) fn count_lost(self, lines: u64) {
+        LOST[self as usize].fetch_add(lines, Ordering::Relaxed);
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Log => "log",
@@ -269,6 +278,7 @@ impl Direct {
         // While it takes nothing, what comes now is lost too, or the count would come after lines that it does not count.
         if self.lost > 0 || self.sink.send(kind, entry).is_err() {
             self.lost += 1;
+            kind.count_lost(1);
         }
     }
 }

@@ -122,6 +122,7 @@ impl Writer {
         // Once one was lost, none may be taken before that was told, or the rest would not be the oldest.
         if queue.lost > 0 || queue.lines >= LINES || queue.waiting.len() + line.len() > BYTES {
             queue.lost += 1;
+            queue.kind.count_lost(1);
         } else {
             queue.lines += 1;
             queue.waiting.extend_from_slice(line);
@@ -267,14 +268,16 @@ struct Debt {
 impl Debt {
     /// Writes lines, and tells of those lost before and, after them, of `lost`.
     fn write(&mut self, file: Option<&File>, kind: Kind, lines: &[u8], lost: u64) {
+        let count = |lines: &[u8]| lines.iter().filter(|byte| **byte == b'\n').count() as u64;
         let Some(file) = file else {
-            self.lost += lines.iter().filter(|byte| **byte == b'\n').count() as u64 + lost;
+            kind.count_lost(count(lines));
+            self.lost += count(lines) + lost;
             return;
         };
         self.tell(file, kind);
         let rest = if self.lost == 0 { self.append(file, lines) } else { lines };
-        self.lost += rest.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.lost += lost;
+        kind.count_lost(count(rest));
+        self.lost += count(rest) + lost;
         if rest.is_empty() {
             self.tell(file, kind);
         }

@@ -1,13 +1,14 @@
 //! One command: who provides it, outermost first, and how a call goes through them.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use waga_builtins::qapi::Arguments;
 use waga_builtins::{BoxFuture, Builtin, Caller, Context, Error, Reply, Result, WhileFrozen};
 
 #[cfg(feature = "extensions")]
 use crate::extension::Handle;
+use crate::stats::Counts;
 
 /// Who can serve a command. Closed on purpose: what comes from outside comes as an extension.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub struct Slot {
     pub flags: Flags,
     /// Wraps, override, builtin; never empty.
     pub(super) chain: Vec<Provider>,
+    /// What its calls come to, from the first on. A registry that is built anew finds them again by the name.
+    pub(crate) counts: OnceLock<Arc<Counts>>,
 }
 
 /// Providers of a command from one of them on, which is below whoever has this.
@@ -100,6 +103,10 @@ impl Below {
 }
 
 impl Slot {
+    pub(super) fn new(name: Arc<str>, flags: Flags, chain: Vec<Provider>) -> Self {
+        Self { name, flags, chain, counts: OnceLock::new() }
+    }
+
     /// Those of its providers that a call goes through: all of them; or, where an extension that is one of them calls it, what is below
     /// that.
     pub fn called_by(self: &Arc<Self>, caller: &Caller) -> Below {
@@ -138,11 +145,17 @@ impl Slot {
 
     /// The extension that adds it, if one does.
     pub(super) fn added(&self) -> Option<&Arc<str>> {
+        #[cfg(feature = "extensions")]
+        return self.adds().map(Handle::extension);
+        #[cfg(not(feature = "extensions"))]
+        return None;
+    }
+
+    /// The extension's command that nobody had before, if it is one.
+    #[cfg(feature = "extensions")]
+    pub(crate) fn adds(&self) -> Option<&Handle> {
         self.chain.iter().find_map(|provider| match provider {
-            #[cfg(feature = "extensions")]
-            Provider::Extension(handle) if handle.mode() == waga_builtins::ExtensionMode::Add => {
-                Some(handle.extension())
-            }
+            Provider::Extension(handle) if handle.mode() == waga_builtins::ExtensionMode::Add => Some(handle),
             _ => None,
         })
     }

@@ -303,8 +303,9 @@ fn check_tells_what_each_extension_comes_to() {
         crate::program().run(["check".as_ref(), "-c".as_ref(), agent.dir().join("agent.toml").as_os_str()]);
     let after = String::from_utf8(ran.stdout).unwrap().replace(agent.dir().to_str().unwrap(), "@");
     for line in [
-        "extension double (@/double.wasm): adds guest-test-double\n",
-        "extension double: not guest-test-not: its component has no such command\n",
+        "extension double (@/double.wasm): can be called\n",
+        "extension double: adds guest-test-double\n",
+        "extension double: does not add guest-test-not: its component has no such command\n",
         "guest-test-double                   on   by an extension\n",
         "guest-test-not                      off  by an extension\n",
     ] {

@@ -15,7 +15,7 @@ const FOREIGN: [&str; 2] = [
 ];
 
 /// A component with one command that imports everything of these interfaces.
-fn asking(interfaces: &[String]) -> Vec<u8> {
+pub(crate) fn asking(interfaces: &[String]) -> Vec<u8> {
     let mut resolve = Resolve::default();
     for files in [waga_wit::EXTENSION, waga_wit::GUEST] {
         waga_wit::schema::parse(&mut resolve, files).unwrap();

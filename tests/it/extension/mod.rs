@@ -26,6 +26,7 @@ use waga_tests::agent::{Agent, Program, Setup, left_out};
 use waga_tests::client::{Client, PATIENCE};
 
 use crate::program;
+pub(crate) use asking::asking as asking_for;
 
 /// The compiler that the daemon starts; it has to be beside it. `None` where that is not to be had, or not to be used.
 fn compiler() -> Option<PathBuf> {
@@ -39,7 +40,7 @@ fn compiler() -> Option<PathBuf> {
 }
 
 /// An agent that is to have these extensions: a name, its component, and further lines of its table.
-fn setup(extensions: &[(&str, &[u8], &str)]) -> Option<Setup> {
+pub(crate) fn setup(extensions: &[(&str, &[u8], &str)]) -> Option<Setup> {
     compiler()?;
     let setup = program().setup();
     let state = setup.dir().join("state");
@@ -56,7 +57,7 @@ fn setup(extensions: &[(&str, &[u8], &str)]) -> Option<Setup> {
 }
 
 /// As [`setup`], running, with all of them known.
-fn agent(extensions: &[(&str, &[u8], &str)]) -> Option<Agent> {
+pub(crate) fn agent(extensions: &[(&str, &[u8], &str)]) -> Option<Agent> {
     let agent = setup(extensions)?.start();
     for (name, ..) in extensions {
         settled(&agent, name);
@@ -75,7 +76,7 @@ fn told(client: &mut Client, name: &str) -> Value {
 }
 
 /// Waits until an extension is known, whatever came of it; what is told of it then. It asks seldom: what compiles needs the processor.
-fn settled(agent: &Agent, name: &str) -> Value {
+pub(crate) fn settled(agent: &Agent, name: &str) -> Value {
     let mut client = agent.client();
     let begun = Instant::now();
     loop {

@@ -124,6 +124,21 @@ fn recorded(command: &str) -> Option<Value> {
             "calls": 1, "failures": 2, "running": 3, "last-error": "it trapped", "last-error-seconds": 4, "last-call-seconds": 5,
             "cpu-us": 6, "wall-us": 7, "max-wall-us": 8,
         }]),
+        "waga-get-schema" => json!([{
+            "name": "guest-acme-x", "docs": "Does it.", "arguments": {}, "result": {}, "extension": "acme", "note": "Or not.",
+        }]),
+        "waga-get-stats" => json!({
+            "version": "0.1.0", "uptime-seconds": 1,
+            "channels": [{
+                "name": "virtio-serial", "clients": 1, "requests": 2, "errors": 3, "refused": 4, "malformed": 5, "idle-ms": 6,
+            }],
+            "commands": [{
+                "name": "guest-ping", "calls": 1, "running": 2, "failures": 3, "refused": 4, "total-us": 5, "longest-us": 6,
+            }],
+            "unknown-commands": 2, "log-lines-lost": 3, "audit-lines-lost": 4, "frozen": true, "open-files": 5, "running-programs": 6,
+            "process": {"resident": 1, "peak-resident": 2, "threads": 3, "descriptors": 4},
+            "extensions": {"declared": 1, "ready": 2, "calls": 3, "failures": 4, "running": 5, "cpu-us": 6},
+        }),
         _ => return None,
     })
 }

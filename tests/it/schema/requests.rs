@@ -72,6 +72,7 @@ fn values(client: &mut Client, command: &str, name: &str, arguments: &Arguments)
         }
         (_, "username") => vec![json!("no-such-user-of-a-test")],
         (_, "keys") => vec![json!(["ssh-ed25519 AAAA test"]), json!([])],
+        ("waga-get-schema", "command") => vec![json!("guest-ping"), json!("waga-get-stats")],
         _ => arguments.samples(name),
     }
 }

@@ -262,10 +262,12 @@ impl<'a> Types<'a> {
 
     /// The name and schema of a member as the wire has them.
     fn excepted<'m>(&self, name: &'m str, schema: Map<String, Value>) -> (&'m str, Map<String, Value>) {
-        let exceptions = self.exceptions.iter().filter(|exception| exception.member == name);
-        for wire in exceptions.filter(|_| self.place.is_empty()).map(|exception| exception.wire) {
+        let place = self.place.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(".");
+        let exceptions = self.exceptions.iter().filter(|exception| exception.member == place);
+        for wire in exceptions.map(|exception| exception.wire) {
             match (wire, self.direction) {
                 (Wire::Called(name), Direction::FromCommand) => return (name, schema),
+                (Wire::AnyObject, Direction::FromCommand) => return (name, of_type("object")),
                 (Wire::AlsoTakes(texts), Direction::ToCommand) => {
                     let values = texts.iter().map(|text| serde_json::from_str(text));
                     let values: Vec<Value> = values
