@@ -51,7 +51,7 @@ fn addresses(libvirt: &Libvirt) -> Result<()> {
     let mac = libvirt.shell("cat /sys/class/net/eth0/address")?;
     let told = libvirt.virsh(&["domifaddr", DOMAIN, "--source", "agent"])?;
     let rows: Vec<String> =
-        told.lines().skip(2).map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        told.lines().map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     ensure!(rows == [format!("eth0 {mac} ipv4 10.0.2.15/24")], "{told}");
     Ok(())
 }
