@@ -18,7 +18,7 @@ run:
 	$(CARGO) build --release $(EXT)
 	@mkdir -p $(RUN) && chmod go-w $(RUN) && rm -f $(RUN)/agent.toml && \
 	cat agent.toml examples/extensions.toml >$(RUN)/agent.toml && chmod 0600 $(RUN)/agent.toml
-	for name in greeting runaway; do \
+	for name in greeting host-name runaway; do \
 	    target/release/waga-ext build examples/$$name -o $(RUN)/$$name.wasm --cache $(RUN)/build || exit 1; \
 	    chmod go-w $(RUN)/$$name.wasm; done
 	@target/release/waga -c $(RUN)/agent.toml & agent=$$!; trap 'kill $$agent; wait $$agent' EXIT; \
@@ -32,9 +32,10 @@ run:
 	call guest-exec path=uname 'arg=["-a"]' capture-output=true && \
 	call guest-file-open path=/etc/hostname && \
 	fails guest-get-loda && \
-	echo && echo "Two extensions: one adds a command, one never ends." && \
+	echo && echo "Three extensions: one adds a command, one takes the place of one, one never ends." && \
 	call guest-acme-greet name=$${USER:-you} && \
 	fails guest-acme-greet nam=you && \
+	call guest-get-host-name && \
 	fails guest-acme-runaway && \
 	call guest-ping && \
 	call waga-get-extensions
@@ -45,11 +46,12 @@ run:
 toolkit:
 	$(CARGO) build $(EXT)
 
-# The third line is the daemon without extensions. The last puts the same cases to qemu-ga alone: what they ask of waga is what the
-# original does.
+# The third line is an example's own tests, the fourth the daemon without extensions. The last puts the same cases to qemu-ga alone: what
+# they ask of waga is what the original does.
 test: packages toolkit
 	WAGA_TESTS=all $(CARGO) test --workspace
 	WAGA_TESTS=all $(CARGO) test $(EXT)
+	$(CARGO) test --manifest-path examples/net-filter/Cargo.toml --target-dir target/examples/test
 	$(CARGO) test -p waga --no-default-features --lib
 	AGENT_BIN=/usr/sbin/qemu-ga $(CARGO) test -p waga-tests --test it
 

@@ -28,31 +28,15 @@ const COMPILES: Duration = Duration::from_secs(400);
 const MODULES: &str = "/usr/lib/waga";
 const CACHE: &str = "/var/lib/waga/cache";
 
-/// The extensions. An emulated processor takes its time for a first call, which loads the component.
-const EXTENSIONS: &str = r#"
-[extension.checksum]
-module = "/usr/lib/waga/checksum.wasm"
-limits = { cpu = "10s", time = "30s" }
-[extension.greeting]
-module = "/usr/lib/waga/greeting.wasm"
-config = { greeting = "Good morning" }
-limits = { cpu = "10s", time = "30s" }
-[extension.vectors]
-module = "/usr/lib/waga/vectors.wasm"
-while-frozen = true
-limits = { cpu = "10s", time = "30s" }
-[extension.late]
-module = "/usr/lib/waga/late.wasm"
-while-frozen = true
-limits = { cpu = "10s", time = "30s" }
-[extension.stopped]
-module = "/usr/lib/waga/stopped.wasm"
-limits = { cpu = "1s", time = "30s" }
-[extension.runaway]
-module = "/usr/lib/waga/runaway.wasm"
-add = ["guest-test-runaway"]
-limits = { cpu = "300s", time = "300s" }
-"#;
+/// The extensions, by what stands in their tables. An emulated processor takes its time for a first call, which loads the component.
+const EXTENSIONS: &[(&str, &str)] = &[
+    ("checksum", "limits = { cpu = '10s', time = '30s' }"),
+    ("greeting", "config = { greeting = 'Good morning' }\nlimits = { cpu = '10s', time = '30s' }"),
+    ("vectors", "while-frozen = true\nlimits = { cpu = '10s', time = '30s' }"),
+    ("late", "while-frozen = true\nlimits = { cpu = '10s', time = '30s' }"),
+    ("stopped", "limits = { cpu = '1s', time = '30s' }"),
+    ("runaway", "add = ['guest-test-runaway']\nlimits = { cpu = '300s', time = '300s' }"),
+];
 
 /// `crc32` of "hello".
 const HELLO: &str = r#"{"algorithm":"crc32","length":5,"hex":"3610a686"}"#;
@@ -150,8 +134,26 @@ fn libvirt_calls_what_the_host_compiled() -> Result<()> {
     })
 }
 
-/// A guest with the modules, and with what this machine compiled of some of them; `None` where nothing can be compiled.
+/// A guest with these extensions, and with what this machine compiled of some of them; `None` where nothing can be compiled.
 fn with_extensions(runtime: &str, compiled: &[&str]) -> Result<Option<Image>> {
+    let made = [
+        ("stopped", endless("guest-test-stopped")),
+        ("runaway", endless("guest-test-runaway")),
+        ("vectors", vectors("guest-test-vectors")),
+        ("late", vectors("guest-test-late")),
+    ];
+    guest_with(runtime, EXTENSIONS, &["checksum", "greeting"], &made, compiled)
+}
+
+/// A guest with modules, `examples` and others, in these tables, and with what this machine compiled of some of them; `None` where nothing
+/// can be compiled.
+pub(crate) fn guest_with(
+    runtime: &str,
+    tables: &[(&str, &str)],
+    examples: &[&str],
+    made: &[(&str, Vec<u8>)],
+    compiled: &[&str],
+) -> Result<Option<Image>> {
     if !only_waga("extensions") {
         return Ok(None);
     }
@@ -164,19 +166,20 @@ fn with_extensions(runtime: &str, compiled: &[&str]) -> Result<Option<Image>> {
     let folder = setup.dir().to_owned();
     let (modules, cache) = (folder.join("modules"), folder.join("cache"));
     fs::create_dir(&modules)?;
-    for name in ["checksum", "greeting"] {
+    for name in examples {
         example::build(&waga_ext, name, &modules)?;
     }
-    for name in ["stopped", "runaway"] {
-        fs::write(modules.join(format!("{name}.wasm")), endless(&format!("guest-test-{name}")))?;
+    for (name, component) in made {
+        fs::write(modules.join(format!("{name}.wasm")), component)?;
     }
-    fs::write(modules.join("vectors.wasm"), vectors("guest-test-vectors"))?;
-    fs::write(modules.join("late.wasm"), vectors("guest-test-late"))?;
 
     // An agent of this machine fills a cache.
+    let table = |folder: &str, (name, lines): &(&str, &str)| {
+        format!("[extension.{name}]\nmodule = '{folder}/{name}.wasm'\n{lines}\n")
+    };
     let mut here = format!("[extensions]\nruntime = '{runtime}'\ncache = '{}'\n", cache.display());
-    for name in compiled {
-        here += &format!("[extension.{name}]\nmodule = '{}/{name}.wasm'\n", modules.display());
+    for entry in tables.iter().filter(|(name, _)| compiled.contains(name)) {
+        here += &table(&modules.to_string_lossy(), entry);
     }
     let config = folder.join("agent.toml");
     fs::write(&config, here)?;
@@ -186,10 +189,13 @@ fn with_extensions(runtime: &str, compiled: &[&str]) -> Result<Option<Image>> {
         Ok(told(client)?.iter().all(|it| it["state"] == "ready").then_some(()))
     })?;
 
-    let extensions =
-        format!("[extensions]\nruntime = '{runtime}'\ncache = '{CACHE}'\ncompile = {{ time = '10m' }}\n");
-    let image = image().config(&[TWO_CHANNELS, &extensions, EXTENSIONS].concat());
-    let mut image = image.disk(Disk::ext4(32, "/mnt/data"));
+    let mut config = format!(
+        "{TWO_CHANNELS}[extensions]\nruntime = '{runtime}'\ncache = '{CACHE}'\ncompile = {{ time = '10m' }}\n"
+    );
+    for entry in tables {
+        config += &table(MODULES, entry);
+    }
+    let mut image = image().config(&config).disk(Disk::ext4(32, "/mnt/data"));
     for (from, to) in [(&modules, MODULES), (&cache, CACHE)] {
         for entry in fs::read_dir(from)? {
             let entry = entry?;

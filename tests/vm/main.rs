@@ -12,6 +12,7 @@ mod channels;
 mod clock;
 mod commands;
 mod extensions;
+mod extensions_of_standard;
 mod freeze;
 mod hung_filesystem;
 mod idle;

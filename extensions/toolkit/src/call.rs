@@ -39,8 +39,9 @@ pub(crate) struct Options {
     /// Its configuration, a JSON object.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     config: String,
-    /// A file, or a folder with all that is in it, that the component may read,
-    /// by its absolute path; may be given several times.
+    /// A file that it may read, by its absolute path.
+    ///
+    /// Or a folder with all that is in it. May be given several times.
     #[arg(long, value_name = "PATH")]
     read: Vec<PathBuf>,
     /// One that it may write, too.

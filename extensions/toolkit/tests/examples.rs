@@ -120,6 +120,45 @@ fn a_crate_for_wasi_reads_a_granted_file() {
     }
 }
 
+/// What is imported with its types takes a line of agent.toml; the line that has them all is there to be copied.
+#[test]
+fn imported_commands_are_asked_for_by_the_key_commands() {
+    let (_folder, file) = build("report");
+    let imports = json!([
+        { "name": "waga:guest/guest-get-fsinfo@1.0.0", "permission": "grant", "line": "commands = [\"guest-get-fsinfo\"]" },
+        { "name": "waga:guest/guest-get-osinfo@1.0.0", "permission": "grant", "line": "commands = [\"guest-get-osinfo\"]" },
+    ]);
+    let report = inspect(&file);
+    assert_eq!(report["imports"], imports);
+    let expected = "guest-acme-report: func(at-least: option<u8>) -> result<report, error>";
+    assert_eq!(
+        commands(&report),
+        [(expected, "Tells what the guest runs and which of its filesystems fill up.")]
+    );
+    let text = printed(&["inspect", &file]);
+    let line = "  In one line: commands = [\"guest-get-fsinfo\", \"guest-get-osinfo\"]";
+    assert!(text.lines().any(|it| it == line), "{text}");
+}
+
+/// What is laid over a command of the agent's asks for nothing.
+#[test]
+fn overrides_and_wraps_ask_for_nothing() {
+    let given = |names: &[&str]| {
+        let imports = names
+            .iter()
+            .map(|name| json!({ "name": format!("waga:extension/{name}@1.0.0"), "permission": "given" }));
+        Value::Array(imports.collect())
+    };
+    let (_folder, file) = build("host-name");
+    let report = inspect(&file);
+    assert_eq!(commands(&report)[0].0, "guest-get-host-name: func() -> result<host-name, error>");
+    assert_eq!(report["imports"], given(&["config"]));
+    let (_folder, file) = build("net-filter");
+    let report = inspect(&file);
+    assert_eq!((&report["commands"], &report["handler"]), (&json!([]), &json!(true)));
+    assert_eq!(report["imports"], given(&["config", "next"]));
+}
+
 /// C that prints asks for WASI, by the name that components know.
 #[test]
 fn what_libc_asks_for_is_said_in_wasi_0_2() {
@@ -228,16 +267,20 @@ fn a_compiler_without_a_linker_is_given_one() {
 /// What `wit/deps` of an example has is a copy, and the original may have gone on.
 #[test]
 fn copies_of_the_contract_are_what_it_is_now() {
-    let originals = root().join("wit/extension");
+    let files = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
     let mut compared = 0;
-    let copies =
-        |name| std::fs::read_dir(root().join("examples").join(name).join("wit/deps/waga-extension")).unwrap();
-    for copy in ["greeting", "service-status"].into_iter().flat_map(copies) {
-        let copy = copy.unwrap().path();
-        let original = originals.join(copy.file_name().unwrap());
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-        assert_eq!(read(&copy), read(&original), "copy {} again", original.display());
-        compared += 1;
+    for example in files(root().join("examples")) {
+        for (package, originals) in [("waga-extension", "wit/extension"), ("waga-guest", "wit/guest")] {
+            for copy in files(example.join("wit/deps").join(package)) {
+                let original = root().join(originals).join(copy.file_name().unwrap());
+                assert_eq!(read(&copy), read(&original), "copy {} again", original.display());
+                compared += 1;
+            }
+        }
     }
-    assert_eq!(compared, 4);
+    assert!(compared >= 14, "{compared}");
 }

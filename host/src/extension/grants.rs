@@ -10,7 +10,10 @@ const COMMANDS: usize = 256;
 
 /// Why an extension is not let run, with the line that would change that; `None`: it asks for nothing that it has not.
 pub(super) fn refusal(extension: &Extension, description: &Description) -> Option<String> {
-    let reasons: Vec<_> = description.imports.iter().filter_map(|import| reason(extension, import)).collect();
+    let (commands, others): (Vec<_>, Vec<_>) =
+        description.imports.iter().partition(|import| asks_for_command(extension, import));
+    let reasons = others.into_iter().filter_map(|import| reason(extension, import));
+    let reasons: Vec<_> = reasons.chain(uncalled(extension, &commands)).collect();
     if !reasons.is_empty() {
         return Some(reasons.join("; "));
     }
@@ -32,10 +35,9 @@ pub(super) fn too_many(description: &Description) -> Option<String> {
 /// Why an extension may not have what it imports; `None`: it may.
 pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
     let table = &extension.origin;
-    let may_call = |command: &str| extension.commands.iter().any(|(name, _)| **name == *command);
     match standing(import) {
         Standing::Free => None,
-        Standing::Granted(_) if command_of(import).is_some_and(may_call) => None,
+        Standing::Granted(_) if command_of(import).is_some() => None,
         Standing::Granted(_) if is_call(import) && !extension.commands.is_empty() => None,
         Standing::Forbidden(reason) => Some(format!("imports {import}, and {reason}")),
         Standing::Granted(_) if is_exec(import) && !extension.exec.is_empty() => None,
@@ -44,6 +46,28 @@ pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
             Some(format!("imports {import}, which is not granted; add to {table}: {line}"))
         }
     }
+}
+
+/// Whether an import is a command that could be granted and was not.
+fn asks_for_command(extension: &Extension, import: &str) -> bool {
+    let may_call = |command: &str| extension.commands.iter().any(|(name, _)| **name == *command);
+    command_of(import).is_some_and(|command| !may_call(command))
+        && matches!(standing(import), Standing::Granted(_))
+}
+
+/// The same of such commands: they stand in one key, and so the line has all of them, beside those that it has already.
+fn uncalled(extension: &Extension, imports: &[&String]) -> Option<String> {
+    let (table, has) = (&extension.origin, &extension.commands);
+    let all =
+        has.iter().map(|(name, _)| &**name).chain(imports.iter().filter_map(|import| command_of(import)));
+    let line: Vec<_> = all.map(|name| format!("\"{name}\"")).collect();
+    let named: Vec<_> = imports.iter().map(|import| import.as_str()).collect();
+    let are = if named.len() == 1 { "is" } else { "are" };
+    let put = if has.is_empty() { "add to" } else { "change in" };
+    (!named.is_empty()).then(|| {
+        let (named, line) = (named.join(", "), line.join(", "));
+        format!("imports {named}, which {are} not granted; {put} {table}: commands = [{line}]")
+    })
 }
 
 /// Whether it is the import by which commands are called in JSON.

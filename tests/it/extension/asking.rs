@@ -49,6 +49,11 @@ fn ours() -> Vec<String> {
     names
 }
 
+/// Commands that tell and change nothing may be granted.
+fn is_getter(command: &str) -> bool {
+    command.starts_with("guest-") && command.contains("-get-")
+}
+
 /// One component that asks for all: its refusal names each that is not free, with the line to add, or that there is no such thing.
 #[test]
 fn every_interface_is_refused_by_name_with_the_line_to_add() {
@@ -72,9 +77,7 @@ fn every_interface_is_refused_by_name_with_the_line_to_add() {
                 "commands = [\"guest-…\"], with each command that it may call".to_owned()
             }
             _ => match path.strip_prefix("waga:guest/") {
-                Some(command) if command.starts_with("guest-") && command.contains("-get-") => {
-                    format!("commands = [\"{command}\"]")
-                }
+                Some(command) if is_getter(command) => return None,
                 Some(command) => {
                     return Some(format!("imports {interface}, and no extension may call {command}"));
                 }
@@ -83,7 +86,19 @@ fn every_interface_is_refused_by_name_with_the_line_to_add() {
         };
         Some(format!("imports {interface}, which is not granted; add to {table}: {line}"))
     };
-    let mut expected: Vec<String> = all.iter().filter_map(reason).collect();
+    // Commands stand in one key, and so in one line.
+    let getters: Vec<(&str, &str)> = all
+        .iter()
+        .filter_map(|interface| {
+            Some((&**interface, interface.strip_prefix("waga:guest/")?.split_once('@')?.0))
+        })
+        .filter(|(_, command)| is_getter(command))
+        .collect();
+    let imports = getters.iter().map(|(interface, _)| *interface).collect::<Vec<_>>().join(", ");
+    let commands = getters.iter().map(|(_, command)| format!("\"{command}\"")).collect::<Vec<_>>().join(", ");
+    let commands =
+        format!("imports {imports}, which are not granted; add to {table}: commands = [{commands}]");
+    let mut expected: Vec<String> = all.iter().filter_map(reason).chain([commands]).collect();
     let mut reasons: Vec<String> =
         told["reason"].as_str().unwrap().split("; imports ").map(str::to_owned).collect();
     for reason in &mut reasons[1..] {

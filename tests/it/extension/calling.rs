@@ -105,7 +105,7 @@ fn a_component_calls_by_the_types_of_waga_guest() {
     assert_eq!(
         told(&mut client, "less")["reason"],
         format!(
-            "imports waga:guest/guest-get-users@1.0.0, which is not granted; add to {table}: commands = [\"guest-get-users\"]"
+            "imports waga:guest/guest-get-users@1.0.0, which is not granted; change in {table}: commands = [\"guest-get-host-name\", \"guest-get-time\", \"guest-get-users\"]"
         )
     );
     in_step(&agent);

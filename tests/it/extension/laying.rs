@@ -47,7 +47,7 @@ pub(super) fn handler(commands: &[&str], data: &[(u32, &str)], code: &str) -> Ve
 const PASS: &str = "(call $next (local.get $at) (local.get $length) (i32.const 16))";
 
 /// Answers with this text.
-fn says(command: &str, text: &str) -> Vec<u8> {
+pub(super) fn says(command: &str, text: &str) -> Vec<u8> {
     handler(
         &[command],
         &[(8192, text)],
@@ -73,7 +73,7 @@ fn around(command: &str, text: &str) -> Vec<u8> {
     handler(&[command], &[(8192, &before), (8960, after)], &code)
 }
 
-const GRANT: &str = "commands = ['guest-get-host-name']";
+pub(super) const GRANT: &str = "commands = ['guest-get-host-name']";
 
 fn mode(extension: &Value, command: &str) -> (Value, Value, Value) {
     let commands = extension["commands"].as_array().unwrap();

@@ -19,8 +19,9 @@ use crate::{component, wit_text};
 ///
 /// A folder with a Cargo.toml is a Rust crate, one with C files and a folder
 /// wit/ is a C project. A crate that uses files or the time of the standard
-/// library has `wasi = true` in its [package.metadata.waga-ext]. It is built by the compilers that are installed; a
-/// missing one is named with the command that installs it.
+/// library has `wasi = true` in its [package.metadata.waga-ext]. It is built by
+/// the compilers that are installed; a missing one is named with the command
+/// that installs it.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {

@@ -1,5 +1,6 @@
 //! What `waga-ext inspect` says of a component, as text and as JSON.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -42,6 +43,9 @@ struct Asked<'a> {
     /// The line of the extension's table in agent.toml.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<String>,
+    /// Why there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,30 +55,43 @@ enum Permission {
     Given,
     /// The line.
     Grant,
-    /// There is none that would do: the agent refuses such a component.
+    /// There is none that would do: the agent has that, and gives it to nobody.
+    Forbidden,
+    /// Nor here: the agent does not have it.
     Unknown,
 }
 
 impl<'a> Asked<'a> {
     fn new(name: &'a str) -> Self {
-        let (permission, line) = match standing(name) {
-            Standing::Free => (Permission::Given, None),
-            Standing::Granted(line) => (Permission::Grant, Some(line)),
-            Standing::Forbidden(_) | Standing::Unknown => (Permission::Unknown, None),
+        let (permission, line, reason) = match standing(name) {
+            Standing::Free => (Permission::Given, None, None),
+            Standing::Granted(line) => (Permission::Grant, Some(line), None),
+            Standing::Forbidden(reason) => (Permission::Forbidden, None, Some(reason)),
+            Standing::Unknown => (Permission::Unknown, None, None),
         };
-        Self { name, permission, line }
+        Self { name, permission, line, reason }
     }
 
-    fn text(&self) -> &str {
-        match (&self.permission, &self.line) {
-            (_, Some(line)) => line,
-            (Permission::Unknown, _) => "unknown: this agent refuses to load the component",
+    /// The command that it is, where a line grants it.
+    fn command(&self) -> Option<&'a str> {
+        let (command, _) = self.name.strip_prefix("waga:guest/")?.split_once('@')?;
+        self.line.is_some().then_some(command)
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        let text = match (&self.permission, &self.line, &self.reason) {
+            (_, Some(line), _) => line,
+            (_, _, Some(reason)) => {
+                return format!("{reason}: this agent refuses to load the component").into();
+            }
+            (Permission::Unknown, ..) => "unknown: this agent refuses to load the component",
             // It finds no file there but what is named.
             _ if self.name.starts_with("wasi:filesystem/") => {
                 "always given; what is in it, by read = [\"/…\"] and write = [\"/…\"]"
             }
             _ => "always given",
-        }
+        };
+        text.into()
     }
 }
 
@@ -134,6 +151,10 @@ impl<'a> Report<'a> {
         for asked in &self.imports {
             writeln!(out, "  {:width$}  {}", asked.name, asked.text())?;
         }
+        let commands: Vec<_> = self.imports.iter().filter_map(Asked::command).collect();
+        if commands.len() > 1 {
+            writeln!(out, "  In one line: commands = [\"{}\"]", commands.join("\", \""))?;
+        }
         if self.imports.is_empty() {
             writeln!(out, "  It imports nothing, so it needs none.")?;
         }
@@ -188,6 +209,7 @@ mod tests {
             interfaces: vec![interface],
             imports: vec![
                 "waga:guest/guest-get-load@1.0.0".into(),
+                "waga:guest/guest-shutdown@1.0.0".into(),
                 "waga:extension/log@1.0.0".into(),
                 "a:a/b".into(),
             ],
@@ -202,6 +224,7 @@ mod tests {
         for line in [
             "  guest-x  Does it.",
             "  waga:guest/guest-get-load@1.0.0  commands = [\"guest-get-load\"]",
+            "  waga:guest/guest-shutdown@1.0.0  no extension may call guest-shutdown: this agent refuses to load the component",
             "  waga:extension/log@1.0.0         always given",
             "  a:a/b                            unknown: this agent refuses to load the component",
         ] {
