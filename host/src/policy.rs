@@ -176,17 +176,20 @@ impl Policy {
     /// While frozen, just the commands that can run then, less the blocked ones; but what ends it is always on. (qemu-ga lets all of its
     /// frozen list override the operator's.)
     pub fn verdict(&self, slot: &Slot, caller: &Caller, frozen: bool) -> Verdict<'_> {
-        let own = match caller {
-            Caller::Channel(name) if !self.channels.is_empty() => self.channels.get(name),
-            _ => None,
+        let own = match self.channels.is_empty() {
+            true => None,
+            false => self.channels.get(caller.channel()),
         };
         let name = &*slot.name;
         let against = match caller {
             Caller::Channel(_) => {
                 self.all.against(name).or_else(|| own.and_then(|rules| rules.against(name)))
             }
-            // What it may call is granted to it by name. But what is blocked is blocked.
-            Caller::Extension(..) => self.all.block.get(name).map(Reason::Blocked),
+            // What it may call is granted to it by name. But what is blocked is blocked, also for who asks through an extension.
+            Caller::Extension(..) => {
+                let blocks = [Some(&self.all), own].into_iter().flatten();
+                blocks.filter_map(|rules| rules.block.get(name)).next().map(Reason::Blocked)
+            }
         };
         let against = against.filter(|_| !frozen || slot.flags.while_frozen != WhileFrozen::Always);
         let reason = against.unwrap_or_else(|| {

@@ -122,6 +122,8 @@ struct Open<'a> {
     time: SystemTime,
     started: Instant,
     command: Option<String>,
+    /// The extensions that it goes through, outermost first: any may have changed what is asked for.
+    through: Vec<String>,
     described: Option<Described>,
     /// What was returned, as it goes out.
     result: Option<Vec<u8>>,
@@ -137,6 +139,7 @@ impl<'a> Line<'a> {
             time: SystemTime::now(),
             started: Instant::now(),
             command: None,
+            through: Vec::new(),
             described: None,
             result: None,
             outcome: Outcome::Abandoned,
@@ -155,6 +158,8 @@ impl<'a> Line<'a> {
         if slot.is_some() || command.bytes().all(is_name) {
             open.command = Some(command[..command.floor_char_boundary(NAME)].to_owned());
         }
+        open.through =
+            slot.map(|slot| slot.extensions().map(|name| name.to_string()).collect()).unwrap_or_default();
         let (known, safe) = slot.map(|slot| (slot.arguments(), slot.audited())).unwrap_or_default();
         let (arguments, described) = if arguments.text().len() > LARGE {
             let look = move || {
@@ -210,6 +215,9 @@ impl Open<'_> {
         add("channel", &json(channel));
         add("callers", &json(&callers));
         add("command", &json(&self.command));
+        if !self.through.is_empty() {
+            add("through", &json(&self.through));
+        }
         if let Some(described) = &self.described {
             described.add(values, &mut add);
         }

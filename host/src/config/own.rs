@@ -10,6 +10,9 @@ const CONFIGURATION: &str = "/etc/waga";
 /// Files that the agent keeps in its state folder.
 const STATE: [&str; 4] = ["qga.state", "qga.state.new", "qga.state.isfrozen", "waga.thawed"];
 
+/// Where its compiler is.
+const PROGRAMS: [&str; 3] = ["/usr/libexec/waga/waga-ext", "/usr/local/bin/waga-ext", "/usr/bin/waga-ext"];
+
 /// A file or folder of the agent's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnPlace {
@@ -19,12 +22,15 @@ pub struct OwnPlace {
     pub what: &'static str,
     /// Whether all that is in it is the agent's, too.
     pub whole: bool,
+    /// Whether it may be read all the same: what the agent runs as root.
+    pub is_program: bool,
 }
 
 impl Config {
     /// What is the agent's own.
     pub fn own_places(&self) -> Vec<OwnPlace> {
-        let place = |path: &Path, what| OwnPlace { path: path.to_owned(), what, whole: false };
+        let place =
+            |path: &Path, what| OwnPlace { path: path.to_owned(), what, whole: false, is_program: false };
         let folder = |path: &Path, what| OwnPlace { whole: true, ..place(path, what) };
         let mut places = vec![
             folder(Path::new(CONFIGURATION), "its configuration"),
@@ -46,6 +52,13 @@ impl Config {
             _ => None,
         }));
         places.extend(self.freeze.hook.iter().map(|path| place(path, "its hook")));
+        // Who may write to a program that the agent runs is root.
+        let program = |path: &Path, what| OwnPlace { is_program: true, ..place(path, what) };
+        let granted = self.extensions.list.iter().flat_map(|extension| &extension.exec);
+        places
+            .extend(granted.map(|it| program(Path::new(&it.program), "a program that an extension may run")));
+        places.extend(PROGRAMS.map(|path| program(Path::new(path), "its compiler")));
+        places.extend(std::env::current_exe().ok().map(|path| program(&path, "its program")));
         let modules = self.extensions.list.iter();
         places.extend(modules.map(|extension| place(&extension.module, "the module of an extension")));
         places

@@ -169,6 +169,15 @@ impl Slot {
         }
     }
 
+    /// The extensions that provide it, outermost first.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.chain.iter().filter_map(|provider| match provider {
+            Provider::Builtin(_) => None,
+            #[cfg(feature = "extensions")]
+            Provider::Extension(handle) => Some(handle.extension()),
+        })
+    }
+
     /// Whether its result may be written down too; one of an extension never is.
     pub(crate) fn result_audited(&self) -> bool {
         match &self.chain[0] {

@@ -70,6 +70,7 @@ impl Grant {
         match self.place.get() {
             Some(place) => Ok(place),
             None => {
+                let own = own.iter().filter(|own| self.write || !own.is_program);
                 let place = find(&self.path, self.is_folder, own)?;
                 Ok(self.place.get_or_init(|| place))
             }
@@ -77,7 +78,11 @@ impl Grant {
     }
 }
 
-fn find(written: &Path, is_folder: bool, own: &[OwnPlace]) -> Result<Place, Failure> {
+fn find<'a>(
+    written: &Path,
+    is_folder: bool,
+    own: impl Iterator<Item = &'a OwnPlace>,
+) -> Result<Place, Failure> {
     let real = real(written);
     let mounts = mounts::list();
     let reason = forbidden(written, &real, own, &mounts).or_else(|| replaceable(written, &real));
@@ -135,7 +140,12 @@ fn find(written: &Path, is_folder: bool, own: &[OwnPlace]) -> Result<Place, Fail
 }
 
 /// What nobody may be granted.
-fn forbidden(written: &Path, real: &Path, own: &[OwnPlace], mounts: &[Mount]) -> Option<String> {
+fn forbidden<'a>(
+    written: &Path,
+    real: &Path,
+    mut own: impl Iterator<Item = &'a OwnPlace>,
+    mounts: &[Mount],
+) -> Option<String> {
     let paths = [written, real];
     if paths.iter().any(|path| path.parent().is_none()) {
         return Some("is everything: name the files and folders that are needed".into());
@@ -146,7 +156,7 @@ fn forbidden(written: &Path, real: &Path, own: &[OwnPlace], mounts: &[Mount]) ->
                 .into(),
         );
     }
-    own.iter().find_map(|own| {
+    own.find_map(|own| {
         let place = real_of(&own.path);
         let (what, at) = (own.what, own.path.display());
         if place == real {

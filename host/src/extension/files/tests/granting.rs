@@ -29,9 +29,19 @@ fn links_in_what_is_granted_are_followed_once() {
 fn what_must_not_be_granted_is_refused_with_the_way_out() {
     let place = Place::new();
     let own = [
-        OwnPlace { path: place.at("etc/waga").into(), what: "its configuration", whole: true },
-        OwnPlace { path: place.at("run").into(), what: "its state", whole: false },
-        OwnPlace { path: place.file("log/waga.log", "").into(), what: "its log", whole: false },
+        OwnPlace {
+            path: place.at("etc/waga").into(),
+            what: "its configuration",
+            whole: true,
+            is_program: false,
+        },
+        OwnPlace { path: place.at("run").into(), what: "its state", whole: false, is_program: false },
+        OwnPlace {
+            path: place.file("log/waga.log", "").into(),
+            what: "its log",
+            whole: false,
+            is_program: false,
+        },
     ];
     for name in ["etc/waga", "etc/acme", "shared/in", "run/acme", "open/in"] {
         fs::create_dir_all(place.at(name)).unwrap();
