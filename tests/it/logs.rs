@@ -113,7 +113,10 @@ fn a_reader_that_comes_back_is_told_what_it_missed() {
             assert!(starts.iter().any(|start| rest.starts_with(start)), "torn: {line:?}");
         }
         let lost = whole.lines().find_map(|line| line.strip_suffix(" lines of the log were lost")).unwrap();
-        assert!(lost.rsplit(' ').next().unwrap().parse::<u32>().unwrap() > 0, "{lost}");
+        let lost: u64 = lost.rsplit(' ').next().unwrap().parse().unwrap();
+        let stats = agent.client().run("waga-get-stats", json!({})).unwrap();
+        assert!(lost > 0 && stats["log-lines-lost"].as_u64() >= Some(lost), "{lost}: {stats}");
+        assert_eq!(stats["audit-lines-lost"], 0);
         agent.stop();
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Ask {
 
 /// What the configuration says to it.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(not(feature = "extensions"), expect(dead_code, reason = "nobody asks"))]
 pub(crate) enum Answer {
     /// Any extension may have it.
     Free,

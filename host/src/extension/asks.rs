@@ -1,7 +1,7 @@
 //! What each extension asks for, and what the configuration says to that: for `waga check`, before anything of it is loaded.
 
 use super::description::Description;
-use super::grants::{is_call, reason};
+use super::grants::{asks_for_command, is_call, reason, uncalled};
 use super::imports::{Standing, command_of, standing};
 use super::set::Extensions;
 use crate::check::{Answer, Ask};
@@ -19,6 +19,11 @@ impl Extensions {
 }
 
 fn of(extension: &Extension, description: &Description) -> Vec<Ask> {
+    // One line grants all the commands that it lacks.
+    let lacks: Vec<_> =
+        (description.imports.iter()).filter(|import| asks_for_command(extension, import)).collect();
+    let line = uncalled(extension, &lacks);
+    let line = line.as_deref().and_then(|text| Some(text.split_once("; ")?.1));
     let ask = |import: &String| {
         let standing = standing(import);
         let key = match &standing {
@@ -26,6 +31,9 @@ fn of(extension: &Extension, description: &Description) -> Vec<Ask> {
             Standing::Free | Standing::Forbidden(_) | Standing::Unknown => files(extension, import),
         };
         let answer = match (reason(extension, import), standing) {
+            _ if lacks.contains(&import) => {
+                Answer::Refused(format!("which is not granted; {}", line.unwrap_or_default()))
+            }
             (Some(reason), _) => {
                 let said = reason.strip_prefix(&format!("imports {import}, "));
                 Answer::Refused(said.unwrap_or(&reason).to_owned())
@@ -98,7 +106,12 @@ mod tests {
         assert_eq!(granted, expected.map(|(key, line)| (key.to_owned(), line)));
         assert_eq!(told[2], (None, Answer::Free));
         assert_eq!(told[4], (None, Answer::Refused("which this agent does not have".into())));
-        let told = asks("", &imports);
+        let told = asks("commands = ['guest-get-load']", &imports);
+        let line = "which is not granted; change in ";
+        assert!(
+            matches!(&told[3].1, Answer::Refused(text) if text.starts_with(line) && text.ends_with("commands = [\"guest-get-load\", \"guest-get-time\"]")),
+            "{told:?}"
+        );
         assert!(
             matches!(&told[0], (Some(key), Answer::Refused(line)) if key == "exec" && line.contains("exec = ["))
         );

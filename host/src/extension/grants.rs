@@ -32,7 +32,7 @@ pub(super) fn too_many(description: &Description) -> Option<String> {
         .then(|| format!("its component has {has} commands, and {COMMANDS} are the most that one may have"))
 }
 
-/// Why an extension may not have what it imports; `None`: it may.
+/// Why an extension may not have what it imports, but for commands (see [`uncalled`]); `None`: it may.
 pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
     let table = &extension.origin;
     match standing(import) {
@@ -49,14 +49,14 @@ pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
 }
 
 /// Whether an import is a command that could be granted and was not.
-fn asks_for_command(extension: &Extension, import: &str) -> bool {
+pub(super) fn asks_for_command(extension: &Extension, import: &str) -> bool {
     let may_call = |command: &str| extension.commands.iter().any(|(name, _)| **name == *command);
     command_of(import).is_some_and(|command| !may_call(command))
         && matches!(standing(import), Standing::Granted(_))
 }
 
 /// The same of such commands: they stand in one key, and so the line has all of them, beside those that it has already.
-fn uncalled(extension: &Extension, imports: &[&String]) -> Option<String> {
+pub(super) fn uncalled(extension: &Extension, imports: &[&String]) -> Option<String> {
     let (table, has) = (&extension.origin, &extension.commands);
     let all =
         has.iter().map(|(name, _)| &**name).chain(imports.iter().filter_map(|import| command_of(import)));

@@ -31,11 +31,15 @@ pub(crate) fn of(registry: &Registry, command: Option<&str>) -> Vec<CommandSchem
 }
 
 /// Of a command that an extension adds.
+#[cfg(feature = "extensions")]
 fn foreign(slot: &Slot) -> Option<CommandSchema> {
-    #[cfg(feature = "extensions")]
-    return Some(slot.adds()?.schema());
-    #[cfg(not(feature = "extensions"))]
-    return None;
+    Some(slot.adds()?.schema())
+}
+
+/// Nobody but the agent has commands.
+#[cfg(not(feature = "extensions"))]
+fn foreign(_: &Slot) -> Option<CommandSchema> {
+    None
 }
 
 /// Of one of the agent's own. Whatever is laid over it keeps to the same.
