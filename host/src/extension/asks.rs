@@ -25,7 +25,7 @@ fn of(extension: &Extension, description: &Description) -> Vec<Ask> {
             Standing::Granted(line) => line.split_once(" = ").map(|(key, _)| key.to_owned()),
             Standing::Free | Standing::Forbidden(_) | Standing::Unknown => files(extension, import),
         };
-        let answer = match (reason(extension, import), standing) {
+        let answer = match (reason(extension, description, import), standing) {
             (Some(reason), _) => {
                 let said = reason.strip_prefix(&format!("imports {import}, "));
                 Answer::Refused(said.unwrap_or(&reason).to_owned())
@@ -103,5 +103,23 @@ mod tests {
             matches!(&told[0], (Some(key), Answer::Refused(line)) if key == "exec" && line.contains("exec = ["))
         );
         assert_eq!(told[1], (None, Answer::Free));
+    }
+
+    /// Each command that it may not call, with the line that grants all of them: the key can stand there once.
+    #[test]
+    fn commands_are_granted_by_one_line() {
+        let imports = ["guest-get-time", "guest-get-load", "guest-get-fsinfo"];
+        let imports = imports.map(|command| format!("waga:guest/{command}@1.0.0"));
+        let told = asks("commands = ['guest-get-load']", &imports.each_ref().map(String::as_str));
+        let said = |(key, answer): &(Option<String>, Answer)| match answer {
+            Answer::Refused(said) if key.as_deref() == Some("commands") => Some(said.clone()),
+            _ => None,
+        };
+        let line = r#"commands = ["guest-get-load", "guest-get-time", "guest-get-fsinfo"]"#;
+        for at in [0, 2] {
+            let said = said(&told[at]).unwrap_or_else(|| panic!("{told:?}"));
+            assert!(said.starts_with("which is not granted; change in ") && said.ends_with(line), "{said}");
+        }
+        assert!(matches!(told[1].1, Answer::Granted(_)), "{told:?}");
     }
 }

@@ -12,8 +12,13 @@ const COMMANDS: usize = 256;
 pub(super) fn refusal(extension: &Extension, description: &Description) -> Option<String> {
     let (commands, others): (Vec<_>, Vec<_>) =
         description.imports.iter().partition(|import| asks_for_command(extension, import));
-    let reasons = others.into_iter().filter_map(|import| reason(extension, import));
-    let reasons: Vec<_> = reasons.chain(uncalled(extension, &commands)).collect();
+    let reasons = others.into_iter().filter_map(|import| reason(extension, description, import));
+    let named: Vec<_> = commands.into_iter().map(String::as_str).collect();
+    let uncalled = (!named.is_empty()).then(|| {
+        let are = if named.len() == 1 { "is" } else { "are" };
+        format!("imports {}, which {are} not granted; {}", named.join(", "), line(extension, description))
+    });
+    let reasons: Vec<_> = reasons.chain(uncalled).collect();
     if !reasons.is_empty() {
         return Some(reasons.join("; "));
     }
@@ -33,7 +38,10 @@ pub(super) fn too_many(description: &Description) -> Option<String> {
 }
 
 /// Why an extension may not have what it imports; `None`: it may.
-pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
+pub(super) fn reason(extension: &Extension, description: &Description, import: &str) -> Option<String> {
+    if asks_for_command(extension, import) {
+        return Some(format!("imports {import}, which is not granted; {}", line(extension, description)));
+    }
     let table = &extension.origin;
     match standing(import) {
         Standing::Free => None,
@@ -55,19 +63,14 @@ fn asks_for_command(extension: &Extension, import: &str) -> bool {
         && matches!(standing(import), Standing::Granted(_))
 }
 
-/// The same of such commands: they stand in one key, and so the line has all of them, beside those that it has already.
-fn uncalled(extension: &Extension, imports: &[&String]) -> Option<String> {
-    let (table, has) = (&extension.origin, &extension.commands);
-    let all =
-        has.iter().map(|(name, _)| &**name).chain(imports.iter().filter_map(|import| command_of(import)));
-    let line: Vec<_> = all.map(|name| format!("\"{name}\"")).collect();
-    let named: Vec<_> = imports.iter().map(|import| import.as_str()).collect();
-    let are = if named.len() == 1 { "is" } else { "are" };
-    let put = if has.is_empty() { "add to" } else { "change in" };
-    (!named.is_empty()).then(|| {
-        let (named, line) = (named.join(", "), line.join(", "));
-        format!("imports {named}, which {are} not granted; {put} {table}: commands = [{line}]")
-    })
+/// What would grant all such commands: they stand in one key, and so in one line, beside those that it has already.
+fn line(extension: &Extension, description: &Description) -> String {
+    let has = extension.commands.iter().map(|(name, _)| &**name);
+    let asked = description.imports.iter().filter(|import| asks_for_command(extension, import));
+    let all = has.chain(asked.filter_map(|import| command_of(import)));
+    let all: Vec<_> = all.map(|name| format!("\"{name}\"")).collect();
+    let put = if extension.commands.is_empty() { "add to" } else { "change in" };
+    format!("{put} {}: commands = [{}]", extension.origin, all.join(", "))
 }
 
 /// Whether it is the import by which commands are called in JSON.
