@@ -14,7 +14,7 @@ const MOVE: &str = "cp -a /bin /sbin /usr /lib /lib64 /etc /mnt/root 2>/dev/null
 
 #[test]
 fn its_own_root_is_frozen_and_memory_is_short() -> Result<()> {
-    let image = image().disk(Disk::ext4(96, "/mnt/root"));
+    let image = image().disk(Disk::ext4(256, "/mnt/root"));
     in_guest(&image, |guest| {
         step("the first answer", || guest.connect().map(drop))?;
         step("the agent moves to a disk", || {
