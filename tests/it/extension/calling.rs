@@ -299,3 +299,51 @@ fn time_is_up_for_who_waits_too() {
     agent.until("the call is given up", |agent| told(&mut agent.client(), "loop")["running"] == 0);
     in_step(&agent);
 }
+
+/// A channel that may not ask for something may not ask for it through an extension either; others may.
+#[test]
+fn what_a_channel_is_kept_from_extensions_do_not_get_for_it() {
+    let name = "guest-get-host-name";
+    let (component, lines) = (caller("guest-test-one", name), grant(&[name]));
+    let extensions = [("one", &component[..], &*lines)];
+    for (channel, is_kept) in [("unix-listen", true), ("virtio-serial", false)] {
+        let Some(setup) = super::setup(&extensions) else { return };
+        let path = setup.dir().join("agent.toml");
+        let open = std::fs::read_to_string(&path).unwrap();
+        let rules = format!("[policy.channel.{channel}]\nblock = ['{name}']\n");
+        std::fs::write(&path, format!("{open}{rules}")).unwrap();
+        let agent = setup.start();
+        super::settled(&agent, "one");
+        let answer = agent.client().run("guest-test-one", json!({}));
+        match answer {
+            Ok(answer) => assert!(!is_kept && answer["host-name"].is_string(), "{channel}: {answer}"),
+            Err(error) => {
+                let blocked = format!("Command {name} has been disabled: the command is not allowed");
+                assert!(is_kept && error.to_string().contains(&blocked), "{channel}: {error}");
+            }
+        }
+    }
+}
+
+/// A line tells the client's arguments, and so it tells who may have made others of them.
+#[test]
+fn the_audit_tells_what_a_request_went_through() {
+    let name = "guest-get-host-name";
+    let pass = "(call $next (local.get $at) (local.get $length) (i32.const 16))";
+    let pass = handler(&[name], &[], pass);
+    let lines = format!("wrap = ['{name}']\n{}", grant(&[name]));
+    let Some(setup) = super::setup(&[("outer", &pass, &lines), ("inner", &pass, &lines)]) else { return };
+    let (path, audit) = (setup.dir().join("agent.toml"), setup.dir().join("audit"));
+    let text = std::fs::read_to_string(&path).unwrap()
+        + &format!("[audit]\ntarget = 'file'\nfile = '{}'\n", audit.display());
+    std::fs::write(&path, text).unwrap();
+    let agent = setup.start();
+    super::settled(&agent, "inner");
+    agent.client().run(name, json!({})).unwrap();
+    agent.until("its line", |_| {
+        let text = std::fs::read_to_string(&audit).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.into_iter().any(|line| line["command"] == name && line["through"] == json!(["outer", "inner"]))
+    });
+    in_step(&agent);
+}

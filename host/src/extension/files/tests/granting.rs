@@ -107,3 +107,23 @@ fn what_must_not_be_granted_is_refused_with_the_way_out() {
     let above = granted(&["/"], &[]).open().unwrap_err();
     assert!(above.contains("is everything"), "{above}");
 }
+
+/// What the agent runs may be read, and not be written: who writes to it is root.
+#[test]
+fn a_program_that_is_run_is_not_granted_for_writing() {
+    let place = Place::new();
+    let program = place.file("tools/tool", "");
+    let own =
+        [OwnPlace { path: program.into(), what: "a program that runs", whole: false, is_program: true }];
+    for path in [place.at("tools/tool"), place.at("tools")] {
+        with_own(&[&path], &[], &own).open().unwrap();
+        let refused = with_own(&[], &[&path], &own).open().unwrap_err();
+        assert!(
+            refused.contains("what is the agent's own, a program that runs")
+                || refused.contains("is the agent's own"),
+            "{refused}"
+        );
+    }
+    fs::create_dir_all(place.at("other")).unwrap();
+    with_own(&[], &[&place.at("other")], &own).open().unwrap();
+}
