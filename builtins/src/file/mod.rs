@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use smol::lock::{Mutex as AsyncMutex, MutexGuardArc};
 
-pub use self::places::Places;
+pub use self::places::{Places, real};
 use crate::command::{Builtin, Command, Empty};
 use crate::context::{Context, Owner, Work, in_time};
 use crate::error::{Error, Result};

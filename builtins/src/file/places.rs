@@ -83,7 +83,7 @@ impl Place {
 }
 
 /// The path without links, as far as it exists.
-fn real(path: &Path) -> PathBuf {
+pub fn real(path: &Path) -> PathBuf {
     match (path.canonicalize(), path.parent(), path.file_name()) {
         (Ok(real), ..) => real,
         (Err(error), Some(parent), Some(name)) if error.kind() == ErrorKind::NotFound => {

@@ -5,13 +5,13 @@
 //! again. What is not there yet is looked for again whenever it is asked for.
 
 use std::ffi::OsString;
-use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
+use waga_builtins::file::real;
 
 use super::beneath::beneath;
 use super::handle::Handle;
@@ -192,17 +192,6 @@ fn unopened(error: Errno) -> Failure {
             "cannot be opened safely: that takes the system call openat2, of Linux 5.6 or later".into(),
         ),
         error => Failure::Refused(format!("cannot be opened: {error}")),
-    }
-}
-
-/// The path without links, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    match (path.canonicalize(), path.parent(), path.file_name()) {
-        (Ok(real), ..) => real,
-        (Err(error), Some(parent), Some(name)) if error.kind() == ErrorKind::NotFound => {
-            real(parent).join(name)
-        }
-        (Err(_), ..) => path.to_owned(),
     }
 }
 
