@@ -31,6 +31,8 @@ pub trait Command: 'static {
     const RESULT_AUDITED: bool = false;
     /// Whether an operator may let extensions call it: it tells something, and changes nothing.
     const GRANTABLE: bool = false;
+    /// Whether it is on where the operator says nothing of it.
+    const ON_BY_DEFAULT: bool = true;
     /// The arguments: a struct whose fields stand in the order of the schema, optional ones as `Option`.
     type Args: Send + DeserializeOwned;
     /// What it returns.
@@ -121,6 +123,8 @@ pub struct Builtin {
     pub result_audited: bool,
     /// See [`Command::GRANTABLE`].
     pub grantable: bool,
+    /// See [`Command::ON_BY_DEFAULT`].
+    pub on_by_default: bool,
     /// The names of all its arguments, in the schema's order.
     pub arguments: fn() -> &'static [&'static str],
     call: for<'a> fn(&'a Context, Arguments) -> BoxFuture<'a, Result<Reply>>,
@@ -137,6 +141,7 @@ impl Builtin {
             audited: C::AUDITED,
             result_audited: C::RESULT_AUDITED,
             grantable: C::GRANTABLE,
+            on_by_default: C::ON_BY_DEFAULT,
             arguments: qapi::arguments::names::<C::Args>,
             call: |cx, arguments| {
                 Box::pin(async move {

@@ -9,11 +9,13 @@ use smol::future::or;
 use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::{Executor, Timer};
 
+use crate::command::BoxFuture;
 use crate::error::{Error, Result};
 use crate::extensions::ExtensionInfo;
 use crate::fsfreeze::{Freeze, FreezeSettings};
 use crate::introspection::{CommandSchema, ServerStats};
 use crate::limits::Limits;
+use crate::reload::Reloaded;
 use crate::{exec, file, ssh, storage};
 
 /// Who sent a request.
@@ -84,6 +86,14 @@ pub trait Catalogue: Send + Sync {
     /// What was counted where requests are served.
     fn stats(&self) -> ServerStats {
         ServerStats::default()
+    }
+
+    /// Reads the configuration anew; what came of it.
+    ///
+    /// # Errors
+    /// `GenericError` with the reason for which everything stays as it was.
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded>> {
+        Box::pin(async { Err(Error::generic("there is no configuration to be read anew")) })
     }
 }
 
@@ -251,6 +261,11 @@ impl Context {
     /// What was counted where requests are served.
     pub(crate) fn server_stats(&self) -> ServerStats {
         self.agent.catalogue.stats()
+    }
+
+    /// Reads the configuration anew.
+    pub(crate) async fn reload(&self) -> Result<Reloaded> {
+        self.agent.catalogue.reload().await
     }
 
     /// Runs work that can block on a thread for such work, at most so many of its kind at once.

@@ -22,6 +22,7 @@ mod os;
 mod page_cache;
 mod power;
 pub mod qapi;
+mod reload;
 mod running;
 mod ssh;
 pub mod storage;
@@ -36,6 +37,7 @@ pub use error::{Error, ErrorClass, Result, os_text};
 pub use extensions::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
 pub use introspection::{ChannelStats, CommandSchema, CommandStats, Json, ServerStats};
 pub use limits::Limits;
+pub use reload::Reloaded;
 pub use sys::{allocator, code::release_code, fork::fork, listen_fds};
 
 /// Every command, family by family.
@@ -55,6 +57,7 @@ pub const FAMILIES: &[&[Builtin]] = &[
     ssh::COMMANDS,
     extensions::COMMANDS,
     introspection::COMMANDS,
+    reload::COMMANDS,
 ];
 
 #[cfg(test)]
@@ -97,6 +100,12 @@ mod tests {
         ];
         assert_eq!(those(WhileFrozen::On), on);
         assert_eq!(those(WhileFrozen::Always), ["guest-fsfreeze-status", "guest-fsfreeze-thaw"]);
+    }
+
+    #[test]
+    fn what_changes_the_agent_itself_is_off_by_default() {
+        let off: Vec<_> = all().filter(|it| !it.on_by_default).map(|builtin| builtin.name).collect();
+        assert_eq!(off, ["waga-reload"]);
     }
 
     #[test]

@@ -142,6 +142,7 @@ fn lines<'a>(policy: &'a Policy, registry: &Registry, channel: &str) -> Vec<Line
             Reason::Allowed(origin) => (Some(origin), "listed"),
             Reason::Blocked(origin) => (Some(origin), "listed"),
             Reason::NotAllowed(origin) => (Some(origin), "not listed"),
+            Reason::OffByDefault => (None, "by default"),
             Reason::Frozen => (None, "while frozen"),
         };
         let key = LIMITED.iter().find(|(command, _)| *command == &*slot.name).map(|(_, key)| key);
@@ -221,6 +222,11 @@ pub(crate) fn warnings(
         let hint = nearest(name, known).map(|name| format!("; did you mean '{name}'?"));
         format!("{origin}: no command is called '{name}'{}", hint.unwrap_or_default())
     };
+    let is_on = |name: &str| registry.find(name).is_some_and(|slot| slot.flags.on_by_default);
+    let enabled = policy.enabled().filter(|(name, _)| is_on(name));
+    let enabled = enabled.map(|(name, origin)| {
+        format!("{origin}: '{name}' is on by default; 'allow' and 'block' say what is off")
+    });
     let idle = policy.channels().filter(|name| !is_served(name));
     let idle = idle.map(|name| {
         format!("[policy.channel.{name}]: no channel of this name is served, so it narrows nothing")
@@ -230,7 +236,7 @@ pub(crate) fn warnings(
             "extension {extension}: adds {command}, which the agent has itself; the extension's is called"
         )
     });
-    let mut warnings: Vec<_> = unknown.map(warning).chain(idle).chain(replaced).collect();
+    let mut warnings: Vec<_> = unknown.map(warning).chain(enabled).chain(idle).chain(replaced).collect();
     warnings.sort();
     warnings.dedup();
     warnings

@@ -4,6 +4,7 @@
 //! make libvirt drop the agent), log files are opened again. A configuration with a fault changes nothing. However it ends, filesystems
 //! that are frozen are thawed first.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -149,14 +150,21 @@ fn serve(
         waga_builtins::release_code();
         tracing::debug!("settled");
     });
-    let attend = async |hangups: Receiver<()>| {
+    let reloads = dispatcher.reloads();
+    let attend = async {
         service::ready("serving").await;
-        while hangups.recv().await.is_ok() {
-            reload::reload(&sources, &config, &served, &dispatcher).await;
+        loop {
+            let asking = reloads.next().await;
+            let outcome = reload::reload(&sources, &config, &served, &dispatcher).await;
+            for asker in asking {
+                // Whose client has gone does not hear it.
+                let _ = asker.try_send(outcome.clone());
+            }
         }
     };
     let end = async {
-        let ended = until_end(async || signals.next().await, attend).or(deaf(&failures, channels)).await;
+        let ended = until_end(async || signals.next().await, || reloads.signal(), attend);
+        let ended = ended.or(deaf(&failures, channels)).await;
         service::stopping();
         agent.freeze.close();
         Freeze::end(agent, "the agent was ended").await;
@@ -242,13 +250,12 @@ impl Signals {
     }
 }
 
-/// Returns at a signal to end, whatever is being attended to: a reload may wait for a disk. SIGHUP is passed on; several that come while
-/// one is attended to are one.
-async fn until_end<F: Future<Output = ()>>(
+/// Returns at a signal to end, whatever is being attended to: a reload may wait for a disk. SIGHUP is passed on.
+async fn until_end(
     next: impl AsyncFn() -> io::Result<Signal>,
-    attend: impl FnOnce(Receiver<()>) -> F,
+    hang_up: impl Fn(),
+    attend: impl Future<Output = Infallible>,
 ) -> io::Result<()> {
-    let (hang_up, hangups) = smol::channel::bounded(1);
     let signals = async {
         loop {
             let signal = next().await?;
@@ -256,14 +263,10 @@ async fn until_end<F: Future<Output = ()>>(
                 tracing::info!(number = signal as i32, "received a signal to end");
                 return Ok(());
             }
-            // One waits already, and will read what is there then.
-            let _ = hang_up.try_send(());
+            hang_up();
         }
     };
-    let attended = async {
-        attend(hangups).await;
-        std::future::pending().await
-    };
+    let attended = async { match attend.await {} };
     signals.or(attended).await
 }
 
@@ -281,15 +284,17 @@ mod tests {
             smol::future::yield_now().await;
             Ok(sent[place.replace(place.get() + 1)])
         };
-        let attend = async |hangups: Receiver<()>| {
-            while hangups.recv().await.is_ok() {
+        let reloads = reload::Requests::default();
+        let attend = async {
+            loop {
+                reloads.next().await;
                 begun.set(begun.get() + 1);
                 if begun.get() == 2 {
                     std::future::pending::<()>().await;
                 }
             }
         };
-        smol::block_on(until_end(next, attend)).unwrap();
+        smol::block_on(until_end(next, || reloads.signal(), attend)).unwrap();
         assert_eq!((place.get(), begun.get()), (4, 2));
     }
 }

@@ -9,20 +9,18 @@ use std::time::Instant;
 
 use smol::Executor;
 use smol::future::FutureExt;
-#[cfg(feature = "extensions")]
-use waga_builtins::BoxFuture;
 use waga_builtins::qapi::Arguments;
 use waga_builtins::{
-    Agent, Caller, Catalogue, CommandInfo, CommandSchema, Context, Error, ErrorClass, ExtensionInfo, Reply,
-    Result, ServerStats, Settings,
+    Agent, BoxFuture, Caller, Catalogue, CommandInfo, CommandSchema, Context, Error, ErrorClass,
+    ExtensionInfo, Reloaded, Reply, Result, ServerStats, Settings,
 };
 
 use crate::audit::{Audit, By, Line, Outcome};
 use crate::policy::{Policy, Reason};
 use crate::registry::{Flags, Registry};
-use crate::schema;
 use crate::stats::{Channel, Client, Stats};
 use crate::wire::{Request, Response};
+use crate::{reload, schema};
 
 /// Serves requests of every channel; shared by all of them.
 #[derive(Debug)]
@@ -31,6 +29,7 @@ pub struct Dispatcher {
     agent: Arc<Agent>,
     audit: Option<Audit>,
     stats: Arc<Stats>,
+    reloads: Arc<reload::Requests>,
 }
 
 /// What there is and what is allowed: a reload swaps it as one. A request in flight ends with what it began with.
@@ -55,12 +54,16 @@ impl Current {
 }
 
 /// The commands, as `guest-info` asks for them.
-struct Listing(Arc<Current>, Arc<Stats>);
+struct Listing {
+    current: Arc<Current>,
+    stats: Arc<Stats>,
+    reloads: Arc<reload::Requests>,
+}
 
 impl Catalogue for Listing {
     /// In reverse order of registration, as qemu-ga lists them.
     fn commands(&self, caller: &Caller, frozen: bool) -> Vec<CommandInfo> {
-        let current = self.0.get();
+        let current = self.current.get();
         let info = |slot: &Arc<crate::registry::Slot>| CommandInfo {
             enabled: current.policy.verdict(slot, caller, frozen).is_allowed()
                 && slot.unavailable().is_none(),
@@ -71,15 +74,19 @@ impl Catalogue for Listing {
     }
 
     fn extensions(&self) -> Vec<ExtensionInfo> {
-        self.0.get().registry.extensions()
+        self.current.get().registry.extensions()
     }
 
     fn schemas(&self, command: Option<&str>) -> Vec<CommandSchema> {
-        schema::of(&self.0.get().registry, command)
+        schema::of(&self.current.get().registry, command)
     }
 
     fn stats(&self) -> ServerStats {
-        self.1.told(self.0.get().registry.slots())
+        self.stats.told(self.current.get().registry.slots())
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded>> {
+        Box::pin(self.reloads.ask())
     }
 }
 
@@ -94,9 +101,10 @@ impl Dispatcher {
         let commands = Commands { registry: Arc::new(registry), policy };
         let current = Arc::new(Current(RwLock::new(Arc::new(commands))));
         let stats = Arc::new(Stats::default());
-        let listing = Listing(current.clone(), stats.clone());
+        let reloads = Arc::<reload::Requests>::default();
+        let listing = Listing { current: current.clone(), stats: stats.clone(), reloads: reloads.clone() };
         let agent = Agent::new(settings, Box::new(listing), executor);
-        Self { current, agent: Arc::new(agent), audit: None, stats }
+        Self { current, agent: Arc::new(agent), audit: None, stats, reloads }
     }
 
     /// Counts what comes over these channels.
@@ -157,6 +165,11 @@ impl Dispatcher {
     /// Whether the policy in force has rules of their own for channels of this name.
     pub fn has_rules_for(&self, channel: &str) -> bool {
         self.current.get().policy.channel(channel).is_some()
+    }
+
+    /// The requests for a reload, which whoever has the files is to serve.
+    pub(crate) fn reloads(&self) -> Arc<reload::Requests> {
+        self.reloads.clone()
     }
 
     /// The agent's state.

@@ -94,6 +94,8 @@ pub struct Rules {
     pub allow: Vec<AllowList>,
     /// A command must not be here.
     pub block: Names,
+    /// Commands that are off by default and on here.
+    pub enable: Names,
     /// What a command may do.
     pub limits: Arc<Limits>,
     /// Where `[policy.exec]` and `[policy.file]` stand.
@@ -127,12 +129,14 @@ pub struct Policy {
 pub enum Reason<'a> {
     /// Nobody said anything.
     Default,
-    /// An allow list has it.
+    /// A list of what is on has it.
     Allowed(&'a Origin),
     /// A block list has it.
     Blocked(&'a Origin),
     /// An allow list does not have it.
     NotAllowed(&'a Origin),
+    /// It is off where nobody says anything.
+    OffByDefault,
     /// It cannot run while filesystems are frozen.
     Frozen,
 }
@@ -196,9 +200,11 @@ impl Policy {
             if frozen && slot.flags.while_frozen == WhileFrozen::Off {
                 return Reason::Frozen;
             }
-            let lists = own.into_iter().chain([&self.all]).flat_map(|rules| &rules.allow);
-            let allowed = lists.filter_map(|list| list.names.get(name)).next();
-            allowed.map_or(Reason::Default, Reason::Allowed)
+            let rules = || own.into_iter().chain([&self.all]);
+            let lists = rules().flat_map(|rules| rules.allow.iter().map(|list| &list.names));
+            let lists = lists.chain(rules().map(|rules| &rules.enable));
+            let otherwise = if slot.flags.on_by_default { Reason::Default } else { Reason::OffByDefault };
+            lists.filter_map(|names| names.get(name)).next().map_or(otherwise, Reason::Allowed)
         });
         let rules = own.unwrap_or(&self.all);
         Verdict { reason, limits: &rules.limits, limited_by: &rules.limited_by }
@@ -209,8 +215,14 @@ impl Policy {
         let rules = self.channels.values().chain([&self.all]);
         rules.flat_map(|rules| {
             let allowed = rules.allow.iter().flat_map(|list| &list.names);
-            allowed.chain(&rules.block).map(|(name, origin)| (name.as_str(), origin))
+            allowed.chain(&rules.block).chain(&rules.enable).map(|(name, origin)| (name.as_str(), origin))
         })
+    }
+
+    /// The names in those lists which say what is on besides.
+    pub fn enabled(&self) -> impl Iterator<Item = (&str, &Origin)> {
+        let rules = self.channels.values().chain([&self.all]);
+        rules.flat_map(|rules| &rules.enable).map(|(name, origin)| (name.as_str(), origin))
     }
 
     /// The rules of all channels.
@@ -264,6 +276,22 @@ mod tests {
         let two: &[&[&str]] = &[&["guest-ping", "guest-info"], &["guest-info", "guest-sync"]];
         assert!(check(two, &[], "guest-info", false));
         assert!(!check(two, &[], "guest-ping", false) && !check(two, &[], "guest-sync", false));
+    }
+
+    #[test]
+    fn what_is_off_by_default_is_on_where_a_list_has_it() {
+        let reload = |policy: &Policy, channel: &str| on(policy, channel, "waga-reload", false);
+        assert!(!reload(&Policy::default(), "test"));
+        assert!(reload(&Policy::new(rules(&[&["waga-reload"]], &[]), []), "test"));
+        assert!(!reload(&Policy::new(rules(&[&["waga-reload"], &["guest-ping"]], &[]), []), "test"));
+        let enabling = |block: &[&str]| Rules { enable: names(&["waga-reload"]), ..rules(&[], block) };
+        assert!(reload(&Policy::new(enabling(&[]), []), "test"));
+        assert!(!reload(&Policy::new(enabling(&["waga-reload"]), []), "test"));
+        let policy = Policy::new(Rules::default(), [("ops".into(), enabling(&[]))]);
+        assert!(reload(&policy, "ops") && !reload(&policy, "test"));
+        assert!(!on(&policy, "ops", "waga-reload", true));
+        // It says what is on besides, and no more.
+        assert!(on(&policy, "ops", "guest-ping", false));
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Registry {
                 // What it does nobody knows: it waits for the thaw, unless the operator says otherwise.
                 let while_frozen =
                     if handle.runs_while_frozen() { WhileFrozen::On } else { WhileFrozen::Off };
-                let flags = Flags { while_frozen, replies: true, delimited: false };
+                let flags = Flags { while_frozen, replies: true, delimited: false, on_by_default: true };
                 self.slots.push(Arc::new(Slot::new(name.clone(), flags, Vec::new())));
             }
             let chain = chains.entry(name).or_default();
@@ -149,6 +149,7 @@ impl Registry {
                 while_frozen: builtin.while_frozen,
                 replies: builtin.replies,
                 delimited: builtin.delimited,
+                on_by_default: builtin.on_by_default,
             };
             Arc::new(Slot::new(builtin.name.into(), flags, vec![Provider::Builtin(builtin)]))
         };

@@ -1,10 +1,11 @@
-//! Reading the configuration anew, at SIGHUP: policy changes in place, channels stay open, log files are opened again.
+//! Reading the configuration anew, at SIGHUP or `waga-reload`: policy changes in place, channels stay open, log files are opened again.
 //!
 //! Whatever is wrong with what is there now, what was in force stays in force.
 
-use std::sync::Arc;
-#[cfg(feature = "extensions")]
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smol::channel::{Receiver, Sender};
+use waga_builtins::{Error, ExtensionState, Reloaded};
 
 use crate::check;
 use crate::cli::{Cli, Name};
@@ -38,23 +39,75 @@ impl Sources {
     }
 }
 
+/// What a reload came to, or why all stays as it was.
+pub(crate) type Outcome = Result<Reloaded, String>;
+
+/// The requests for a reload. Those that come while one is under way are served by one more: it may have read the files before they changed.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    wake: Sender<()>,
+    woken: Receiver<()>,
+    waiting: Mutex<Vec<Sender<Outcome>>>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        let (wake, woken) = smol::channel::bounded(1);
+        Self { wake, woken, waiting: Mutex::default() }
+    }
+}
+
+impl Requests {
+    /// Asks for one, and does not wait.
+    pub(crate) fn signal(&self) {
+        // One waits already, and will read what is there then.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Asks for one and waits for it.
+    pub(crate) async fn ask(&self) -> waga_builtins::Result<Reloaded> {
+        let (answer, answered) = smol::channel::bounded(1);
+        self.waiting().push(answer);
+        self.signal();
+        let outcome = answered.recv().await.unwrap_or_else(|_| Err("the agent ends".into()));
+        outcome.map_err(|reason| Error::generic(not_reloaded(&reason)))
+    }
+
+    /// Waits until one is asked for; who is to be told what came of it.
+    pub(crate) async fn next(&self) -> Vec<Sender<Outcome>> {
+        // Neither end is ever closed.
+        let _ = self.woken.recv().await;
+        std::mem::take(&mut *self.waiting())
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Sender<Outcome>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn not_reloaded(reason: &str) -> String {
+    format!("not reloaded: {reason}; the configuration stays as it was")
+}
+
 /// Opens log files anew, reads the configuration anew and puts its policy in force; tells the service manager before and after.
 pub(crate) async fn reload(
     sources: &Sources,
     running: &Config,
     served: &[Arc<str>],
     dispatcher: &Arc<Dispatcher>,
-) {
+) -> Outcome {
     log::reopen();
     service::reloading().await;
-    let status = match replace(sources, running, served, dispatcher).await {
-        Ok(()) => "serving",
+    let outcome = replace(sources, running, served, dispatcher).await;
+    let status = match &outcome {
+        Ok(_) => "serving",
         Err(reason) => {
-            tracing::error!("not reloaded: {reason}; the configuration stays as it was");
+            tracing::error!("{}", not_reloaded(reason));
             "serving; the last reload failed, the log says why"
         }
     };
     service::ready(status).await;
+    outcome
 }
 
 /// Puts the policy that is written down now in force; else why not.
@@ -63,7 +116,7 @@ async fn replace(
     running: &Config,
     served: &[Arc<str>],
     dispatcher: &Arc<Dispatcher>,
-) -> Result<(), String> {
+) -> Outcome {
     if dispatcher.agent().freeze.is_frozen() {
         // Reading a file may wait for a frozen filesystem.
         return Err("filesystems are frozen".into());
@@ -84,15 +137,25 @@ async fn replace(
         ("[freeze]", config.freeze != running.freeze),
         ("[daemon]", (config.daemonize, &config.pid_file) != (running.daemonize, &running.pid_file)),
     ];
-    for (table, _) in restart.into_iter().filter(|(_, differs)| *differs) {
+    let changed = restart.into_iter().filter(|(_, differs)| *differs);
+    let needs_restart: Vec<_> = changed.map(|(table, _)| table).collect();
+    for table in &needs_restart {
         tracing::error!(table, "changed, which takes a restart");
     }
     let registry = commands(&config, served, dispatcher).await;
-    warn(&config.policy, &config, &registry, served);
+    let mut warnings = warn(&config.policy, &config, &registry, served);
+    warnings.extend(idle_extensions(&registry));
     dispatcher.replace(registry, config.policy);
     tracing::info!(target: log::LIFE, "reloaded");
     waga_builtins::release_code();
-    Ok(())
+    Ok(Reloaded { needs_restart, warnings })
+}
+
+/// The extensions that do not run though they should, with the reason, which the log has of each.
+fn idle_extensions(registry: &Registry) -> impl Iterator<Item = String> {
+    let is_idle = |state| !matches!(state, ExtensionState::Ready | ExtensionState::Disabled);
+    let idle = registry.extensions().into_iter().filter(move |it| is_idle(it.state));
+    idle.map(|it| format!("extension {}: {}", it.name, it.reason.unwrap_or_else(|| "not ready yet".into())))
 }
 
 /// The commands of a configuration, with its extensions compiled and described while those of the last still serve.
@@ -163,7 +226,7 @@ fn lost<'a>(
     running.channels.iter().map(|channel| &*channel.name).find(lost)
 }
 
-/// What does not do what its author meant: told even to a quiet log, but for qemu-ga's. What it said of commands is returned.
+/// What does not do what its author meant: told even to a quiet log, but for qemu-ga's.
 pub(crate) fn warn(
     policy: &Policy,
     config: &Config,
@@ -171,9 +234,10 @@ pub(crate) fn warn(
     served: &[Arc<str>],
 ) -> Vec<String> {
     let is_served = |name: &str| served.iter().any(|it| **it == *name);
-    let warnings = check::warnings(policy, registry, is_served);
-    let grants = check::idle_grants(policy, config, registry);
-    for warning in config.doubts.iter().chain(&warnings).chain(&grants) {
+    let mut warnings = config.doubts.clone();
+    warnings.extend(check::warnings(policy, registry, is_served));
+    warnings.extend(check::idle_grants(policy, config, registry));
+    for warning in &warnings {
         tell(config.name, warning);
     }
     warnings

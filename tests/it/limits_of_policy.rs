@@ -202,7 +202,7 @@ fn a_channel_that_may_do_less_sees_nothing_of_the_others() {
     let off = info["supported_commands"].as_array().unwrap().iter().filter(|entry| entry["enabled"] == false);
     assert_eq!(
         off.map(|entry| entry["name"].as_str().unwrap()).collect::<Vec<_>>(),
-        ["guest-get-users", "guest-get-time"]
+        ["waga-reload", "guest-get-users", "guest-get-time"]
     );
     // Handles and results of the one are not the other's to use.
     let handle = wide.run("guest-file-open", json!({"path": "/etc/passwd"})).unwrap();

@@ -38,6 +38,7 @@ mod policy;
 mod power;
 mod process;
 mod refused;
+mod reload;
 mod requests;
 mod retry;
 mod schema;

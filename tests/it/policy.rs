@@ -87,7 +87,7 @@ fn info_tells_what_is_off() {
         for entry in info["supported_commands"].as_array().unwrap() {
             let off = matches!(
                 entry["name"].as_str().unwrap(),
-                "guest-exec" | "guest-file-open" | "guest-get-devices"
+                "guest-exec" | "guest-file-open" | "guest-get-devices" | "waga-reload"
             );
             assert_eq!(entry["enabled"], json!(!off), "{entry}");
         }

@@ -74,6 +74,7 @@ fn cases(command: &str) -> Option<Vec<Value>> {
         | "waga-get-freeze-report"
         | "waga-get-extensions"
         | "waga-get-stats"
+        | "waga-reload"
         | "guest-get-devices" => vec![json!({})],
         // Never with arguments that it takes: this machine is not to be frozen.
         "guest-fsfreeze-freeze" | "guest-fsfreeze-thaw" => vec![json!({"no-such": PLAIN})],
@@ -181,7 +182,8 @@ fn no_secret_is_written_down() {
     for (verbose, log) in [(true, "file"), (true, "stderr"), (false, "file")] {
         let setup = if verbose { program.setup() } else { program.setup().quiet() };
         let (config, audit) = (setup.dir().join("agent.toml"), setup.dir().join("audit"));
-        fs::write(&config, format!("[audit]\nfile = {audit:?}\n")).unwrap();
+        fs::write(&config, format!("[audit]\nfile = {audit:?}\n[policy]\nenable = ['waga-reload']\n"))
+            .unwrap();
         let setup = setup.options(["-c".into(), config]);
         let setup = if log == "stderr" { setup.options(["-l", "/dev/stderr"]) } else { setup };
         let agent = setup.start();

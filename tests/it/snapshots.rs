@@ -545,6 +545,7 @@ fn check_of_everything() {
             waga-get-extensions                 on   by default
             waga-get-schema                     on   by default
             waga-get-stats                      on   by default
+            waga-reload                         off  by default
 
             on channel backup
             guest-sync-delimited                off  not listed in agent.toml:13:9: [policy.channel.backup] allow
@@ -592,6 +593,7 @@ fn check_of_everything() {
             waga-get-extensions                 off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             waga-get-schema                     off  not listed in agent.toml:13:9: [policy.channel.backup] allow
             waga-get-stats                      off  not listed in agent.toml:13:9: [policy.channel.backup] allow
+            waga-reload                         off  not listed in agent.toml:13:9: [policy.channel.backup] allow
         "#]],
     );
 }

@@ -302,6 +302,7 @@ impl Source<'_> {
         Ok(Rules {
             allow: allow.transpose()?.into_iter().collect(),
             block: names(table.block, "block")?,
+            enable: names(table.enable, "enable")?,
             limits: Arc::new(limits),
             limited_by,
         })

@@ -91,10 +91,10 @@ pub(super) fn toml(resolved: &Resolved) -> Result<String, ConfigError> {
         let own = merged(&own, rules, &format!("policy.channel.{name}"), &mut remarks);
         channel.insert(plain(name.to_owned()), own);
     }
-    let RulesTable { allow, block, exec, file } = all;
+    let RulesTable { allow, block, enable, exec, file } = all;
     let file = File {
         channel: config.channels.iter().map(channel_table).collect(),
-        policy: PolicyTable { allow, block, exec, file, channel },
+        policy: PolicyTable { allow, block, enable, exec, file, channel },
         log: LogTable {
             target: Some(plain(word(&config.log.target).to_owned())),
             file: file_of(&config.log.target),
@@ -156,7 +156,8 @@ fn merged(tables: &[RulesTable], rules: &Rules, section: &str, remarks: &mut Str
         true => Some(plain(FileTable { read: Vec::new(), write: Vec::new() })),
         false => file.first().map(|table| (*table).clone()),
     };
-    RulesTable { allow, block: sorted(rules.block.keys().collect()), exec, file }
+    let [block, enable] = [&rules.block, &rules.enable].map(|names| sorted(names.keys().collect()));
+    RulesTable { allow, block, enable, exec, file }
 }
 
 fn time(time: Duration) -> Spanned<String> {

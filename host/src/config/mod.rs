@@ -367,6 +367,9 @@ fn add(rules: &mut Rules, more: Rules) {
     for (name, origin) in more.block {
         rules.block.entry(name).or_insert(origin);
     }
+    for (name, origin) in more.enable {
+        rules.enable.entry(name).or_insert(origin);
+    }
     rules.limited_by.extend(more.limited_by);
     let limits = Arc::make_mut(&mut rules.limits);
     limits.exec.extend_from_slice(&more.limits.exec);

@@ -67,6 +67,8 @@ pub(super) struct PolicyTable {
     pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub(super) block: Vec<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) enable: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exec: Option<Spanned<ExecTable>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +84,8 @@ pub(super) struct RulesTable {
     pub(super) allow: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub(super) block: Vec<Spanned<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) enable: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exec: Option<Spanned<ExecTable>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -362,8 +366,8 @@ impl LimitsTable {
 impl PolicyTable {
     /// What holds for all channels.
     pub(super) fn rules(&self) -> RulesTable {
-        let Self { allow, block, exec, file, .. } = self.clone();
-        RulesTable { allow, block, exec, file }
+        let Self { allow, block, enable, exec, file, .. } = self.clone();
+        RulesTable { allow, block, enable, exec, file }
     }
 }
 

@@ -58,7 +58,7 @@ fn why(system: &System, config: &Config, channel: &str, command: &str) -> String
         config.policy.verdict(registry.find(command).unwrap(), &Caller::Channel(channel.into()), false);
     let origin = match verdict.reason {
         Reason::Blocked(origin) | Reason::Allowed(origin) | Reason::NotAllowed(origin) => origin.to_string(),
-        Reason::Default | Reason::Frozen => "default".into(),
+        Reason::Default | Reason::OffByDefault | Reason::Frozen => "default".into(),
     };
     let state = if verdict.is_allowed() { "on" } else { "off" };
     format!("{state} {origin}").replace(system.dir.path().to_str().unwrap(), "@")

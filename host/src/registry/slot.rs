@@ -40,6 +40,8 @@ pub struct Flags {
     pub replies: bool,
     /// Whether its reply is preceded by the byte 0xFF.
     pub delimited: bool,
+    /// Whether it is on where the operator says nothing of it.
+    pub on_by_default: bool,
 }
 
 /// One command.

@@ -234,7 +234,8 @@ fn an_agent_that_is_killed_while_it_keeps_has_kept_all_that_it_said() {
         client.send(request("guest-test-count", &json!({}))).unwrap();
         agent = agent.restart(Signal::SIGKILL);
     }
-    assert!(last > 20, "{last}");
+    // One and more in each round, however slow the machine is.
+    assert!(last >= 12, "{last}");
     assert!(fs::read_dir(folder(&agent)).unwrap().count() <= 2);
 }
 

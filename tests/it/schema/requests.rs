@@ -3,10 +3,12 @@
 use std::fs;
 
 use serde_json::{Map, Value, json};
+use waga_tests::agent::Agent;
 use waga_tests::client::Client;
 
 use super::samples::Arguments;
 use super::{builtin, reply_validator, schemas};
+use crate::daemon::configured;
 use crate::waga;
 
 /// Commands that change the machine, which is the one that the tests run on. They get only what they must refuse before they do anything.
@@ -34,6 +36,11 @@ const MAY_FAIL: [(&str, &str); 6] = [
     // Not every kernel has them.
     ("guest-get-memory-block-info", "open("),
 ];
+
+/// An agent with what is off by default, too.
+pub(super) fn all_on() -> Option<Agent> {
+    configured("[policy]\nenable = ['waga-reload']\n", |setup| setup)
+}
 
 pub(super) fn changes(command: &str) -> bool {
     CHANGES.iter().any(|(name, _)| *name == command)
@@ -85,7 +92,7 @@ fn filled(client: &mut Client, command: &str, arguments: &Arguments, all: bool) 
 
 #[test]
 fn every_command_takes_what_its_schema_takes() {
-    let Some(agent) = waga() else { return };
+    let Some(agent) = all_on() else { return };
     fs::write(agent.dir().join("f"), "hello").unwrap();
     let mut client = agent.client();
     for (command, schema) in schemas().iter().filter(|(name, _)| !changes(name)) {
@@ -120,7 +127,7 @@ fn every_command_takes_what_its_schema_takes() {
 
 #[test]
 fn every_command_refuses_what_its_schema_refuses() {
-    let Some(agent) = waga() else { return };
+    let Some(agent) = all_on() else { return };
     let mut client = agent.client();
     for (command, schema) in &schemas() {
         let judge = reply_validator(schema);
