@@ -230,7 +230,8 @@ pub(crate) fn warnings(
             "extension {extension}: adds {command}, which the agent has itself; the extension's is called"
         )
     });
-    let mut warnings: Vec<_> = unknown.map(warning).chain(idle).chain(replaced).collect();
+    let surplus = registry.surplus();
+    let mut warnings: Vec<_> = unknown.map(warning).chain(idle).chain(replaced).chain(surplus).collect();
     warnings.sort();
     warnings.dedup();
     warnings

@@ -28,6 +28,7 @@ pub struct Handle {
     mode: ExtensionMode,
     /// Why this command cannot be called, whatever becomes of the extension.
     refused: Option<Arc<str>>,
+    is_surplus: bool,
     arguments: Arc<[Arc<str>]>,
     /// What clients expect of the command, if it is the agent's and this is laid over it; read by its first reply.
     contract: Arc<OnceLock<Option<Contract>>>,
@@ -52,7 +53,13 @@ impl Handle {
         refused: Option<String>,
     ) -> Self {
         let arguments = unit.arguments(&name).into();
-        Self { set, unit, name, mode, refused: refused.map(Into::into), arguments, contract: Arc::default() }
+        let refused = refused.map(Into::into);
+        Self { set, unit, name, mode, refused, is_surplus: false, arguments, contract: Arc::default() }
+    }
+
+    /// The same, of one that may not be laid over the command as well.
+    pub(super) fn surplus(self) -> Self {
+        Self { is_surplus: true, ..self }
     }
 
     /// The command's name.
@@ -68,6 +75,12 @@ impl Handle {
     /// How it is provided.
     pub fn mode(&self) -> ExtensionMode {
         self.mode
+    }
+
+    /// Whether others are laid over the command already, so that this one never runs. It may have been there to restrict the command: what it
+    /// was to be laid over serves nobody, unless the operator says so.
+    pub fn is_surplus(&self) -> bool {
+        self.is_surplus
     }
 
     /// The names of its arguments; none where JSON goes through a handler.
