@@ -70,6 +70,7 @@ impl<'a> Report<'a> {
             name.ends_with(".socket") || config.channels.iter().any(|channel| &*channel.name == name)
         }));
         doubts.extend(idle_grants(policy, config, &registry));
+        doubts.extend(extensions::evadable(config));
         doubts.extend(out_of_step(config, &registry));
         Self {
             config,
