@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use waga_builtins::{Caller, ExtensionInfo, ExtensionMode, ExtensionState};
 
-use crate::config::{Config, OnFailure};
 use crate::config::command_name::is_command;
+use crate::config::{Config, OnFailure};
 use crate::policy::{Origin, Policy, Reason};
 use crate::registry::Registry;
 

@@ -285,7 +285,9 @@ fn what_is_granted_is_told_whole() {
         env = { TOKEN = 'secret-of-env' }
         while-frozen = true
         on-failure = 'builtin'";
-    let Some(agent) = agent(&[("double", &double(), lines), ("plain", &double(), "add = []")]) else { return };
+    let Some(agent) = agent(&[("double", &double(), lines), ("plain", &double(), "add = []")]) else {
+        return;
+    };
     let grants = json!([
         "read /proc/meminfo",
         "exec /bin/true",

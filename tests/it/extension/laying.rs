@@ -266,9 +266,11 @@ fn a_second_override_and_a_ninth_wrap_let_nobody_past() {
         let (late_lines, ninth) = (last(&over), last(&wrap));
         let mut all: Vec<(&str, &[u8], &str)> =
             vec![("over", &early, &over), ("late", &late, &late_lines), ("base", &base, GRANT)];
-        all.extend(wraps.iter().map(|wrap_name| {
-            (&**wrap_name, &*pass, if wrap_name == "wrap-9" { &*ninth } else { &*wrap })
-        }));
+        all.extend(
+            wraps.iter().map(|wrap_name| {
+                (&**wrap_name, &*pass, if wrap_name == "wrap-9" { &*ninth } else { &*wrap })
+            }),
+        );
         let Some(agent) = agent(&all) else { return };
         let mut client = agent.client();
         for (command, extension, answer, reason) in [
@@ -283,7 +285,8 @@ fn a_second_override_and_a_ninth_wrap_let_nobody_past() {
             let (_, enabled, told_reason) = mode(&told(&mut client, extension), command);
             assert_eq!((enabled, told_reason), (json!(false), json!(reason)));
             let info = client.run("guest-info", json!({})).unwrap();
-            let named = info["supported_commands"].as_array().unwrap().iter().find(|it| it["name"] == command);
+            let named =
+                info["supported_commands"].as_array().unwrap().iter().find(|it| it["name"] == command);
             assert_eq!(named.unwrap()["enabled"], serves, "{word} {command}");
             // Whom it concerns is told, with the way out.
             let warning = format!("extension {extension}: is not laid over {command} ({reason})");

@@ -54,7 +54,8 @@ impl Extensions {
                             .then(|| format!("{WRAPS} extensions wrap it, and that is the most")),
                     };
                     let is_mine = clash.is_none();
-                    let is_surplus = !is_mine && mode != ExtensionMode::Add && is_there && !is_protected(&name);
+                    let is_surplus =
+                        !is_mine && mode != ExtensionMode::Add && is_there && !is_protected(&name);
                     let reason = clash.or(lack);
                     let told = reason.clone().or_else(|| unit.phase().reason().map(str::to_owned));
                     outcomes.push(outcome(&name, mode, told));
