@@ -198,7 +198,12 @@ impl Handle {
             }
             Err(failure) => {
                 let text = failure.text(&limits);
-                running.end(ending.cpu, Some(&text));
+                // What others took of its time is no fault of its own, however often.
+                if failure == Failure::Time && ending.used < limits.time / 2 {
+                    running.starve(ending.cpu, &text);
+                } else {
+                    running.end(ending.cpu, Some(&text));
+                }
                 tracing::warn!(extension = &**self.extension(), command = &*self.name, "{text}");
                 Outcome::Failed(text)
             }
