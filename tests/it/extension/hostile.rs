@@ -211,7 +211,7 @@ fn whom_others_keep_from_computing_is_not_let_rest() {
         (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
         (func (export "test:it/i#guest-test-hang") (call $block (call $wait (i64.const 1000000000000))))"#,
     );
-    let short = "limits = { cpu = '60s', time = '400ms' }";
+    let short = "limits = { cpu = '60s', time = '800ms' }";
     let Some(agent) = agent(&[
         ("loops", &loops, "limits = { cpu = '60s', time = '60s', concurrency = 8 }"),
         ("light", &light, short),
@@ -230,7 +230,7 @@ fn whom_others_keep_from_computing_is_not_let_rest() {
     agent.until("all of them", |agent| told(&mut agent.client(), "loops")["running"] == 8);
     for (name, rests) in [("light", false), ("hang", true)] {
         let command = format!("guest-test-{name}");
-        let late = format!("extension {name}: {command} did not answer in time (limits.time = \"400ms\")");
+        let late = format!("extension {name}: {command} did not answer in time (limits.time = \"800ms\")");
         for _ in 0..3 {
             assert_eq!(failure(&mut client, &command, json!({})), late);
         }

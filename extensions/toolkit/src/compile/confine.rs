@@ -26,11 +26,38 @@ const NICE: i32 = 10;
 /// The newest of what Landlock can take away. As the compiler needs nothing of it, more can be taken with each kernel.
 const LANDLOCK: ABI = ABI::V10;
 
-/// Confines this process, which has one thread; what this kernel does not keep from it, each in some words.
+/// What becomes of root, where that is who we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// It has to be given up.
+    Given,
+    /// It is where that can be done: in a user namespace there may be nobody else.
+    GivenIfPossible,
+}
+
+/// Confines this process, which has one thread; what this kernel does not keep from it, each in some words. It ends with its parent.
 ///
 /// # Errors
 /// The kernel does not let us: then nothing is compiled.
-pub(super) fn confine(memory: u64, seconds: u64) -> io::Result<Vec<String>> {
+pub(super) fn confine(memory: u64, seconds: u64, root: Root) -> io::Result<Vec<String>> {
+    give_up(memory, seconds, root)?;
+    prctl::set_dumpable(false)?;
+    // It is lost with the identity.
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    close()
+}
+
+/// The same of one that somebody started for what it prints, and that is to read what may be anybody's.
+///
+/// # Errors
+/// As above.
+pub(crate) fn confine_reader(memory: u64, seconds: u64) -> io::Result<()> {
+    give_up(memory, seconds, Root::GivenIfPossible)?;
+    close().map(drop)
+}
+
+/// Limits and identity.
+fn give_up(memory: u64, seconds: u64, root: Root) -> io::Result<()> {
     // The kernel warns at the first (by a signal that ends us) and kills at the second.
     setrlimit(Resource::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
     setrlimit(Resource::RLIMIT_AS, memory, memory)?;
@@ -46,21 +73,18 @@ pub(super) fn confine(memory: u64, seconds: u64) -> io::Result<Vec<String>> {
     nice(NICE)?;
     if Uid::effective().is_root() {
         let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-        setgroups(&[])?;
-        setresgid(group, group, group)?;
-        setresuid(user, user, user)?;
+        let given = setgroups(&[])
+            .and_then(|()| setresgid(group, group, group))
+            .and_then(|()| setresuid(user, user, user));
+        if root == Root::Given {
+            given?;
+        }
     }
-    prctl::set_dumpable(false)?;
-    // It is lost with the identity.
-    prctl::set_pdeathsig(Signal::SIGKILL)?;
-    close()
+    Ok(())
 }
 
-/// The part of it that anybody may ask for, whatever process this is: files, the network, other processes.
-///
-/// # Errors
-/// The kernel could do it and does not.
-pub(crate) fn close() -> io::Result<Vec<String>> {
+/// Files, the network, other processes; what is not kept from us of that.
+fn close() -> io::Result<Vec<String>> {
     prctl::set_no_new_privs()?;
     let status = close_doors().map_err(io::Error::other)?;
     // Last, for what is done above might be refused then.
@@ -188,7 +212,7 @@ mod tests {
             return again("it_stays_alone_and_where_it_is", "none");
         }
         let parent = getppid();
-        let lacks = confine(1 << 30, 60).unwrap();
+        let lacks = confine(1 << 30, 60, Root::Given).unwrap();
         assert!(!lacks.iter().any(|lack| lack.contains("seccomp")), "{lacks:?}");
         let code = |done: io::Result<()>| done.unwrap_err().raw_os_error();
         let no = Some(Errno::EPERM as i32);

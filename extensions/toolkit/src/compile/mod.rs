@@ -4,7 +4,7 @@
 //! limits. This process starts it, waits, and says in one line what became of it; nothing half done reaches standard output.
 
 mod calls;
-pub(crate) mod confine;
+mod confine;
 mod product;
 mod verdict;
 
@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 use waga::extension::compiled::Compiled;
 use waga::extension::engine;
 
+use confine::Root;
 use verdict::Failure;
 
 /// What is compiled, and read back, takes memory of the child, but for so many bytes.
@@ -62,6 +63,9 @@ pub(crate) struct Options {
     /// Be the child.
     #[arg(long, hide = true)]
     inside: bool,
+    /// Be that of somebody who tries a component.
+    #[arg(long, hide = true)]
+    at_hand: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -95,7 +99,8 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
 /// The child: gives up what it could do, then reads.
 fn inside(options: &Options) -> Result<(), Failure> {
-    let lacks = confine::confine(options.memory, options.time)
+    let root = if options.at_hand { Root::GivenIfPossible } else { Root::Given };
+    let lacks = confine::confine(options.memory, options.time, root)
         .map_err(|error| Failure::here(format!("cannot confine the compiler: {error}")))?;
     if !lacks.is_empty() {
         eprintln!("{LACKS}{}", lacks.join("; ").replace(char::is_control, " "));
@@ -126,6 +131,14 @@ fn outside(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Confines this process, which is to read a component that may be anybody's and to print what it finds.
+///
+/// # Errors
+/// The kernel does not let us.
+pub(crate) fn confine_reader() -> io::Result<()> {
+    confine::confine_reader(AT_HAND.0, AT_HAND.1)
+}
+
 /// Compiles what is in memory, in the child, for a call here.
 ///
 /// # Errors
@@ -138,6 +151,7 @@ pub(crate) fn in_child(module: Vec<u8>, runtime: Runtime, stack: usize) -> Resul
         time: AT_HAND.1,
         module_size: module.len() as u64,
         inside: false,
+        at_hand: true,
     };
     let answer = ask(&options, Some(module)).map_err(|failure| failure.line())?;
     Compiled::read(&answer.product, options.memory)
@@ -163,6 +177,7 @@ fn ask(options: &Options, module: Option<Vec<u8>>) -> Result<Answer, Failure> {
         .args(["--memory", &options.memory.to_string()])
         .args(["--time", &options.time.to_string()])
         .args(["--module-size", &options.module_size.to_string()])
+        .args(options.at_hand.then_some("--at-hand"))
         .env_clear()
         .current_dir("/")
         .stdin(if module.is_some() { Stdio::piped() } else { Stdio::inherit() })
