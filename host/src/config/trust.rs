@@ -24,6 +24,9 @@ const WRITABLE: u32 = 0o022;
 /// The bit that keeps users of a shared folder from replacing each other's files.
 const STICKY: u32 = 0o1000;
 
+/// What the kernel says for an owner who has no number in our user namespace.
+const OUTSIDE: u32 = 65_534;
+
 /// Links that are followed on the way to a file, as the kernel follows them.
 const LINKS: usize = 40;
 
@@ -101,8 +104,7 @@ pub(crate) fn way(path: &Path) -> Result<(), ConfigError> {
             continue;
         }
         // A link has no mode of its own.
-        distrust(&found, 0)
-            .map_or(Ok(()), |reason| Err(failed(&next, &format!("is a link; it {reason}"))))?;
+        above(&found, 0).map_or(Ok(()), |reason| Err(failed(&next, &format!("is a link; it {reason}"))))?;
         links += 1;
         if links > LINKS {
             return Err(failed(path, &"leads through too many links"));
@@ -137,7 +139,26 @@ pub(super) fn folder(path: &Path) -> Result<(), ConfigError> {
 /// Why what stands in a folder cannot be relied on.
 fn in_folder(metadata: &Metadata) -> Option<String> {
     // In a sticky one others cannot touch what is not theirs; but its owner can.
-    distrust(metadata, if metadata.mode() & STICKY != 0 { 0 } else { WRITABLE })
+    above(metadata, if metadata.mode() & STICKY != 0 { 0 } else { WRITABLE })
+}
+
+/// As [`distrust`], of what is on the way to a file. Root of a user namespace, as in a container, finds folders of the system's there whose
+/// owner has no number in it: those are taken for what they most often are. A file is not.
+fn above(metadata: &Metadata, writable: u32) -> Option<String> {
+    let is_outside = metadata.uid() == OUTSIDE
+        && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !knows(&map, OUTSIDE));
+    match is_outside {
+        true => too_open(metadata, writable),
+        false => distrust(metadata, writable),
+    }
+}
+
+/// Whether a user has a number in a user namespace, by its `uid_map`: lines of the first number here, the first outside, and how many.
+fn knows(map: &str, user: u32) -> bool {
+    map.lines().any(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        matches!(numbers[..], [first, _, count] if user.checked_sub(first).is_some_and(|it| it < count))
+    })
 }
 
 fn text(file: &mut File, metadata: &Metadata) -> Result<String, String> {
@@ -165,6 +186,11 @@ fn distrust(metadata: &Metadata, writable: u32) -> Option<String> {
         let us = if us.is_root() { "root".to_owned() } else { format!("root or user {us}") };
         return Some(format!("belongs to user {owner}; it has to belong to {us} (chown)"));
     }
+    too_open(metadata, writable)
+}
+
+/// Why not, by its mode alone.
+fn too_open(metadata: &Metadata, writable: u32) -> Option<String> {
     (metadata.mode() & writable != 0).then(|| {
         let mode = metadata.mode() & 0o7777;
         format!("others than its owner may write to it (mode {mode:04o}); take that away with chmod go-w")
@@ -212,6 +238,17 @@ mod tests {
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
         assert!(check(&fifo).unwrap_err().contains("not a regular file"));
+    }
+
+    #[test]
+    fn users_of_a_namespace_are_known_by_its_map() {
+        let whole = "         0          0 4294967295\n";
+        let single = "         0       1000          1\n";
+        let container = "0 1000 1\n1 100000 65536\n";
+        for (map, known) in [(whole, true), (single, false), (container, true), ("", false), ("0 0\n", false)]
+        {
+            assert_eq!(knows(map, OUTSIDE), known, "{map}");
+        }
     }
 
     /// One folder far above, one that a link leads through, and a link that is somebody else's.
