@@ -46,8 +46,13 @@ pub struct ExtensionInfo {
     pub runtime: Option<&'static str>,
     /// What it provides, or would.
     pub commands: Vec<ExtensionCommand>,
-    /// The interfaces that it imports, all of which are granted, and its files, as `read /PATH` and `write /PATH`.
+    /// What it was granted: the interfaces that it imports, and, each as the key's own word and what stands there, its files (`read /PATH`,
+    /// `write /PATH`), programs (`exec PROGRAM ARGUMENT…`), commands (`call NAME`) and variables (`env NAME`, never their values).
     pub grants: Vec<String>,
+    /// Whether its commands may run while filesystems are frozen.
+    pub while_frozen: bool,
+    /// What is done where a command that it lays over another fails: `error`, `builtin` or `builtin-always`.
+    pub on_failure: &'static str,
     /// What bounds a call.
     pub limits: ExtensionLimits,
     /// Calls so far.

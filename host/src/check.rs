@@ -70,6 +70,7 @@ impl<'a> Report<'a> {
             name.ends_with(".socket") || config.channels.iter().any(|channel| &*channel.name == name)
         }));
         doubts.extend(idle_grants(policy, config, &registry));
+        doubts.extend(extensions::evadable(config));
         doubts.extend(out_of_step(config, &registry));
         Self {
             config,
@@ -236,7 +237,9 @@ pub(crate) fn warnings(
             "extension {extension}: adds {command}, which the agent has itself; the extension's is called"
         )
     });
-    let mut warnings: Vec<_> = unknown.map(warning).chain(enabled).chain(idle).chain(replaced).collect();
+    let surplus = registry.surplus();
+    let mut warnings: Vec<_> =
+        unknown.map(warning).chain(enabled).chain(idle).chain(replaced).chain(surplus).collect();
     warnings.sort();
     warnings.dedup();
     warnings

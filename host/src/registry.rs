@@ -39,7 +39,7 @@ impl Registry {
     #[must_use]
     pub fn extended(mut self, extensions: &Arc<Extensions>) -> Self {
         use waga_builtins::{ExtensionMode, WhileFrozen};
-        let mut chains: HashMap<Arc<str>, Vec<Provider>> = HashMap::new();
+        let mut chains: HashMap<Arc<str>, (Vec<Provider>, Vec<Provider>)> = HashMap::new();
         for handle in extensions.provided(|name| self.places.contains_key(name)) {
             let name = handle.name().clone();
             let place = self.places.get(&name).copied();
@@ -51,14 +51,20 @@ impl Registry {
                 let flags = Flags { while_frozen, replies: true, delimited: false, on_by_default: true };
                 self.slots.push(Arc::new(Slot::new(name.clone(), flags, Vec::new())));
             }
-            let chain = chains.entry(name).or_default();
+            let (surplus, chain) = chains.entry(name).or_default();
+            if handle.is_surplus() {
+                surplus.push(Provider::Extension(handle));
+                continue;
+            }
             // They come as they are laid over one another, but wraps in the order of the file, the first outermost.
             let wraps = chain.iter().take_while(|it| it.mode() == Some(ExtensionMode::Wrap)).count();
             let at = if handle.mode() == ExtensionMode::Wrap { wraps } else { 0 };
             chain.insert(at, Provider::Extension(handle));
         }
-        for (name, mut chain) in chains {
+        // Who refuses each call does so before anything is run.
+        for (name, (mut chain, laid)) in chains {
             let slot = &mut self.slots[self.places[&name]];
+            chain.extend(laid);
             chain.extend(slot.chain.iter().cloned());
             *slot = Arc::new(Slot::new(name, slot.flags, chain));
         }
@@ -85,6 +91,14 @@ impl Registry {
     pub fn replaced(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         let slots = self.slots.iter().filter(|slot| slot.builtin().is_some());
         slots.filter_map(|slot| Some((&slot.name, slot.added()?)))
+    }
+
+    /// What an operator should know of extensions that may not be laid over a command as well, each in a sentence.
+    pub(crate) fn surplus(&self) -> Vec<String> {
+        #[cfg(feature = "extensions")]
+        return self.slots.iter().flat_map(|slot| slot.surplus()).collect();
+        #[cfg(not(feature = "extensions"))]
+        return Vec::new();
     }
 
     /// Every extension, as `waga-get-extensions` tells it.

@@ -331,6 +331,28 @@ warning   channel backup: guest-sync and guest-sync-delimited are off; most clie
     assert_eq!(out.matches("guest-get-users").count(), 1, "{out}");
 }
 
+/// That of a wrap whoever asks can bring about.
+#[test]
+fn check_warns_of_a_wrap_that_can_be_gone_past() {
+    let warns = |word: &str, mode: &str| {
+        let text = format!(
+            "[extension.net]\nmodule = '/nowhere/net.wasm'\n{mode} = ['guest-network-get-interfaces']\non-failure = '{word}'\n"
+        );
+        let (code, out, err) = check(&text, &[])?;
+        assert_eq!((code, err.as_str()), (0, ""));
+        Some(out.lines().find(|line| line.contains("on-failure")).map(str::to_owned))
+    };
+    let Some(warning) = warns("builtin-always", "wrap") else { return };
+    assert_eq!(
+        warning.unwrap(),
+        "warning   agent.toml:3:9: [extension.net] wrap: on-failure = \"builtin-always\" lets whoever can make net fail, by what they send \
+         or how often, have what is below it; if it is there to restrict, say \"builtin\", which covers only what could not be loaded, or nothing"
+    );
+    for (word, mode) in [("builtin", "wrap"), ("error", "wrap"), ("builtin-always", "override")] {
+        assert_eq!(warns(word, mode), Some(None), "{word} {mode}");
+    }
+}
+
 #[test]
 fn check_speaks_json_and_fails_where_the_agent_would() {
     let Some((code, out, _)) = check(CHECKED, &["--json"]) else { return };

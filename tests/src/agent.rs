@@ -20,6 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::client::{Client, PATIENCE};
+use crate::trusted::trusted;
 
 /// Where Debian has the original.
 const ORIGINAL: &str = "/usr/sbin/qemu-ga";
@@ -37,9 +38,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program under test: that of `AGENT_BIN`, else `built`.
+    /// The program under test: that of `AGENT_BIN`, else `built`, from where the agent trusts what is beside it.
     pub fn under_test(built: &str) -> Self {
-        Self::new(std::env::var_os("AGENT_BIN").unwrap_or_else(|| built.into()))
+        let built = || trusted(Path::new(built)).into_os_string();
+        Self::new(std::env::var_os("AGENT_BIN").unwrap_or_else(built))
     }
 
     /// The original, if it is installed; `QEMU_GA` names another one than Debian's.

@@ -69,14 +69,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let engine = engine::config(kind, STACK).and_then(|config| wasmtime::Engine::new(&config));
     let engine = engine.map_err(|error| anyhow!("cannot set up the engine: {error}"))?;
     let begun = Instant::now();
-    let component = wasmtime::component::Component::new(&engine, &bytes);
-    let component = component.map_err(|error| anyhow!("cannot compile {name}: {}", error.root_cause()))?;
+    let made = crate::compile::in_child(bytes, options.runtime, STACK);
+    let made = made.map_err(|text| anyhow!("cannot compile {name}: {text}"))?;
     let compiled = begun.elapsed();
 
     let begun = Instant::now();
+    let component =
+        made.load(&engine).map_err(|text| anyhow!("cannot load what {name} was compiled to: {text}"))?;
     let engine = Arc::new(Engine::start(engine, kind).context("cannot start the engine")?);
     let told = |text: String| anyhow!("{name} {text}");
-    let description = smol::block_on(Sandbox::describe(&component, &engine)).map_err(told)?;
+    let description = made.description;
     permitted(&description).with_context(|| format!("{name} cannot be called here"))?;
     provided(&description, &options.command)?;
     let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(|unfit| told(unfit.to_string()))?);

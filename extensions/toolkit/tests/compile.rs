@@ -161,6 +161,15 @@ fn limits_end_it_with_the_key_to_change() {
     refused(&one(&["--time", "1"]), 3, "1 s of CPU time: [extensions] compile.time");
 }
 
+/// Whether it has the two lists of calls that are refused, beside what this process has: a container may bring one along.
+fn has_filters(status: &str) -> bool {
+    let filters = |status: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+        line.map_or(0, |number| number.trim().parse::<u32>().unwrap())
+    };
+    filters(status) == filters(&fs::read_to_string("/proc/self/status").unwrap()) + 2
+}
+
 /// A child of a process, once there is one and it satisfies `ready`.
 fn child_of(parent: u32, ready: impl Fn(&str) -> bool) -> String {
     let end = Instant::now() + Duration::from_secs(30);
@@ -182,9 +191,10 @@ fn child_of(parent: u32, ready: impl Fn(&str) -> bool) -> String {
 #[test]
 fn the_compiler_can_do_nothing_but_compute() {
     let mut parent = start(&["--runtime", "native", "--memory", "500000000", "--time", "9"]);
-    let pid = child_of(parent.id(), |status| status.contains("NoNewPrivs:\t1"));
+    let pid = child_of(parent.id(), has_filters);
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
     let status = read("status").unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     let nice = |stat: &str| -> i32 {
         stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().parse().unwrap()
     };
@@ -225,4 +235,47 @@ fn the_compiler_can_do_nothing_but_compute() {
     let mut left = Vec::new();
     parent.stdout.take().unwrap().read_to_end(&mut left).unwrap();
     assert!(left.is_empty());
+}
+
+/// Who tries a component that may be anybody's has it compiled and looked at no other way, but by their own identity if need be.
+#[test]
+fn call_and_inspect_confine_what_reads_a_component() {
+    let is_root = nix::unistd::Uid::effective().is_root();
+    let confined = |status: &str| {
+        let identity = !is_root || status.contains("Uid:\t65534\t65534\t65534\t65534");
+        identity && status.contains("NoNewPrivs:\t1") && has_filters(status)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("large.wasm");
+    fs::write(&file, large(8, 500_000)).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waga-ext"));
+        command.arg(words[0]).arg(&file).args(&words[1..]).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    // It takes seconds to compile.
+    let mut call = run(&["call", "guest-a-x"]);
+    child_of(call.id(), confined);
+    call.kill().unwrap();
+    call.wait().unwrap();
+
+    // What it prints is more than a pipe holds: it waits for its reader.
+    let name = |number: usize| format!("guest-test-{}{number}", "a".repeat(40));
+    let exports: String =
+        (0..2000).map(|number| format!("(export \"{}\" (func $f))", name(number))).collect();
+    let text = format!(
+        r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f"))) (instance $e {exports}) (export "a:a/i@0.1.0" (instance $e)))"#
+    );
+    fs::write(&file, wat::parse_str(text).unwrap()).unwrap();
+    let mut inspect = run(&["inspect"]);
+    let end = Instant::now() + Duration::from_secs(30);
+    let status = format!("/proc/{}/status", inspect.id());
+    while !fs::read_to_string(&status).is_ok_and(|status| confined(&status)) {
+        assert!(Instant::now() < end, "{}", fs::read_to_string(&status).unwrap());
+        thread::yield_now();
+    }
+    let mut printed = String::new();
+    inspect.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    assert!(inspect.wait().unwrap().success());
+    assert!(printed.contains(&name(1999)));
 }

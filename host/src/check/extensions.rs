@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use waga_builtins::{Caller, ExtensionInfo, ExtensionMode, ExtensionState};
 
-use crate::config::Config;
 use crate::config::command_name::is_command;
+use crate::config::{Config, OnFailure};
 use crate::policy::{Origin, Policy, Reason};
 use crate::registry::Registry;
 
@@ -116,6 +116,19 @@ fn verb(mode: ExtensionMode) -> &'static str {
         ExtensionMode::Override => "override",
         ExtensionMode::Wrap => "wrap",
     }
+}
+
+/// Wraps that whoever asks can have gone past. No fault, and so not told by the log: what is not there to restrict may well be served so.
+pub(super) fn evadable(config: &Config) -> impl Iterator<Item = String> {
+    let wraps = config.extensions.list.iter().filter(|it| it.on_failure == OnFailure::BuiltinAlways);
+    wraps.filter_map(|extension| {
+        let (_, origin) = extension.wraps.first()?;
+        Some(format!(
+            "{origin}: on-failure = \"builtin-always\" lets whoever can make {} fail, by what they send or how often, have what is below it; \
+             if it is there to restrict, say \"builtin\", which covers only what could not be loaded, or nothing",
+            extension.name
+        ))
+    })
 }
 
 /// Grants that come to nothing: of commands that are blocked, for block lists hold for extensions too, and of commands that there are not.

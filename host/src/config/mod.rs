@@ -34,7 +34,7 @@ pub use log::{Audit, Log, Target};
 #[cfg(feature = "extensions")]
 pub use own::OwnPlace;
 #[cfg(feature = "extensions")]
-pub(crate) use trust::folder_of;
+pub(crate) use trust::way;
 
 use crate::cli::{Cli, Name, Options};
 use crate::policy::{AllowList, Names, Origin, Policy, Rules};

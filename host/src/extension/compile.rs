@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use smol::lock::Mutex;
 use waga_builtins::filter::{Failure, Filter, Outcome};
@@ -24,7 +24,7 @@ const FOLDERS: [&str; 3] = ["/usr/libexec/waga", "/usr/local/bin", "/usr/bin"];
 
 /// An artifact is not much more than ten times its module; and this is the most of any.
 const GROWTH: u64 = 16;
-const LARGEST_ARTIFACT: u64 = 512 << 20;
+pub(super) const LARGEST_ARTIFACT: u64 = 512 << 20;
 
 /// Exit codes of the child that are not simply failures.
 const MODULE_AT_FAULT: i32 = 2;
@@ -39,6 +39,8 @@ const SIGABRT: i32 = rustix::process::Signal::ABORT.as_raw();
 pub struct Compiler {
     folders: Vec<PathBuf>,
     turn: Mutex<()>,
+    /// What this kernel does not keep from it, in its own words, once it said so.
+    lacks: OnceLock<String>,
 }
 
 /// Why there is nothing compiled.
@@ -72,7 +74,7 @@ impl Compiler {
 
     /// The first of these folders that has one counts.
     pub fn in_folders(folders: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { folders: folders.into_iter().collect(), turn: Mutex::new(()) }
+        Self { folders: folders.into_iter().collect(), turn: Mutex::new(()), lacks: OnceLock::new() }
     }
 
     /// Compiles a module whose digest is known, for this kind of engine. Another module waits until it is done. When nobody waits for
@@ -113,10 +115,20 @@ impl Compiler {
         let run = Filter::new(program, args, *time).run(module.bytes(digest), intake);
         let outcome = run.await.map_err(|failure| failed(failure, settings))?;
         if outcome.code == Ok(0) {
+            self.told(&plain(&outcome.errors));
             let finish = move || outcome.output.finish();
             return smol::unblock(finish).await.map_err(CompileError::Failed);
         }
         Err(why(&outcome, settings))
+    }
+}
+
+impl Compiler {
+    /// What is said beside an answer is how far the compiler is confined: the log has it, the first time.
+    fn told(&self, lacks: &str) {
+        if !lacks.is_empty() && self.lacks.set(lacks.to_owned()).is_ok() {
+            tracing::warn!("{NAME}: {lacks}");
+        }
     }
 }
 

@@ -9,7 +9,11 @@ use std::io::{self, Write};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 use serde::Deserialize;
+use wasmtime::Engine;
+use wasmtime::component::Component;
 
+use super::artifact;
+use super::compile::LARGEST_ARTIFACT;
 use super::description::{Description, FORMAT};
 use super::digest::{Digest, Hasher};
 
@@ -26,6 +30,27 @@ pub struct Compiled {
     pub artifact: Artifact,
     /// What the daemon knows before it runs it.
     pub description: Description,
+}
+
+impl Compiled {
+    /// Reads the whole answer of a compiler, with at most so many bytes of an artifact.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(answer: &[u8], most: u64) -> Result<Self, String> {
+        let mut intake = Intake::new(most.min(LARGEST_ARTIFACT))
+            .map_err(|error| format!("cannot make a file in memory for what is compiled: {error}"))?;
+        intake.write_all(answer).map_err(|error| error.to_string())?;
+        intake.finish()
+    }
+
+    /// Maps it, for an engine that is set up as the compiler's: to be asked only of what our own compiler made, for it is run.
+    ///
+    /// # Errors
+    /// It was made for another engine, or pages cannot be made executable here.
+    pub fn load(&self, engine: &Engine) -> Result<Component, String> {
+        artifact::load(engine, &self.artifact.file)
+    }
 }
 
 /// An artifact in memory, sealed.

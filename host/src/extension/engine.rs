@@ -22,8 +22,11 @@ use super::stacks::Stacks;
 /// The format of artifacts: whatever is compiled by another engine, or by one that was set up otherwise, is compiled anew.
 pub const ARTIFACTS: &str = "wasmtime-48.0.8-3";
 
-/// Calls of all extensions at once: what they may have in memory together is bounded by it.
+/// Calls of all extensions at once that are asked for from outside.
 pub(super) const AT_ONCE: usize = 16;
+
+/// Calls within those at once, by `next` or by name. What all of them may have in memory together is bounded by these two.
+pub(super) const WITHIN: usize = 64;
 
 /// Stack of the agent's own code that runs beneath a component, in bytes.
 const HOST_STACK: usize = 512 << 10;
@@ -92,6 +95,8 @@ pub struct Engine {
     _running: smol::channel::Sender<()>,
     /// Turns of [`AT_ONCE`].
     pub(super) turns: Arc<Semaphore>,
+    /// Turns of [`WITHIN`].
+    pub(super) within: Arc<Semaphore>,
 }
 
 impl Engine {
@@ -118,6 +123,7 @@ impl Engine {
             clock,
             _running: running,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            within: Arc::new(Semaphore::new(WITHIN)),
         })
     }
 

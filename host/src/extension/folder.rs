@@ -31,7 +31,7 @@ pub(super) fn open(path: &Path) -> Result<Option<OwnedFd>, String> {
     if let Some(doubt) = trust::doubt(&folder.metadata().map_err(|error| failed(&error))?) {
         return Err(failed(&doubt));
     }
-    trust::folder_of(path).map_err(|error| error.to_string())?;
+    trust::way(path).map_err(|error| error.to_string())?;
     Ok(Some(folder.into()))
 }
 

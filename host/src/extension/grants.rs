@@ -70,7 +70,47 @@ pub(super) fn uncalled(extension: &Extension, imports: &[&String]) -> Option<Str
     })
 }
 
+/// What an extension was granted beside files, as it is told: no value of a variable, which may be a secret.
+pub(super) fn told(extension: &Extension) -> impl Iterator<Item = String> {
+    let programs = extension.exec.iter().map(|granted| {
+        let args: String = granted.args.iter().map(|pattern| format!(" {}", word(pattern))).collect();
+        format!("exec {}{args}", word(&granted.program))
+    });
+    let commands = extension.commands.iter().map(|(name, _)| format!("call {name}"));
+    let variables = extension.env.iter().map(|(name, _)| format!("env {name}"));
+    programs.chain(commands).chain(variables)
+}
+
+/// One of several words in a line: in quotes, as JSON has them, where it could be taken for another number of them.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| !(c.is_whitespace() || c.is_control() || c == '"' || c == '\\');
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => serde_json::Value::from(text).to_string(),
+    }
+}
+
 /// Whether it is the import by which commands are called in JSON.
 pub(super) fn is_call(import: &str) -> bool {
     is_interface(import, "waga:extension/call", "1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_line_cannot_be_taken_for_others() {
+        for (text, told) in [
+            ("/usr/bin/systemctl", "/usr/bin/systemctl"),
+            ("acme-*", "acme-*"),
+            ("**", "**"),
+            ("", "\"\""),
+            ("a b", "\"a b\""),
+            ("\"a\"", "\"\\\"a\\\"\""),
+            ("a\\b\n", "\"a\\\\b\\n\""),
+        ] {
+            assert_eq!(word(text), told);
+        }
+    }
 }

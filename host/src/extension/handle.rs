@@ -11,7 +11,7 @@ use waga_builtins::{CommandSchema, Context, Error, ExtensionMode, Reply, Result}
 
 use super::answer::Answer;
 use super::contract::Contract;
-use super::engine::AT_ONCE;
+use super::engine::{AT_ONCE, Engine, WITHIN};
 use super::failure::Failure;
 use super::reach::{Reach, checked};
 use super::set::Extensions;
@@ -28,6 +28,7 @@ pub struct Handle {
     mode: ExtensionMode,
     /// Why this command cannot be called, whatever becomes of the extension.
     refused: Option<Arc<str>>,
+    is_surplus: bool,
     arguments: Arc<[Arc<str>]>,
     /// What clients expect of the command, if it is the agent's and this is laid over it; read by its first reply.
     contract: Arc<OnceLock<Option<Contract>>>,
@@ -52,7 +53,13 @@ impl Handle {
         refused: Option<String>,
     ) -> Self {
         let arguments = unit.arguments(&name).into();
-        Self { set, unit, name, mode, refused: refused.map(Into::into), arguments, contract: Arc::default() }
+        let refused = refused.map(Into::into);
+        Self { set, unit, name, mode, refused, is_surplus: false, arguments, contract: Arc::default() }
+    }
+
+    /// The same, of one that may not be laid over the command as well.
+    pub(super) fn surplus(self) -> Self {
+        Self { is_surplus: true, ..self }
     }
 
     /// The command's name.
@@ -68,6 +75,12 @@ impl Handle {
     /// How it is provided.
     pub fn mode(&self) -> ExtensionMode {
         self.mode
+    }
+
+    /// Whether others are laid over the command already, so that this one never runs. It may have been there to restrict the command: what it
+    /// was to be laid over serves nobody, unless the operator says so.
+    pub fn is_surplus(&self) -> bool {
+        self.is_surplus
     }
 
     /// The names of its arguments; none where JSON goes through a handler.
@@ -157,31 +170,9 @@ impl Handle {
             Ok(loaded) => loaded,
             Err(reason) => return Outcome::Unavailable(reason),
         };
-        // Its own first: one with many callers waits for itself, and takes no turn of the others' meanwhile. A component that waits for
-        // this keeps a turn already, and who waits for whom might close a circle.
-        let (own, all) = if below.is_nested() {
-            (self.unit.permits.try_acquire_arc(), None)
-        } else {
-            let own = turn(&self.unit.permits, deadline).await;
-            let all = if own.is_some() { turn(&engine.turns, deadline).await } else { None };
-            (own, Some(all))
-        };
-        let own_busy = format!("{} calls (limits.concurrency)", limits.concurrency);
-        let _turns = match (own, all) {
-            (None, None) => {
-                return Outcome::Failed(format!(
-                    "was not called: {own_busy} are under way, and a call within a call does not wait"
-                ));
-            }
-            (None, _) => {
-                return Outcome::Failed(format!("was not called: {own_busy} were under way all the time"));
-            }
-            (_, Some(None)) => {
-                return Outcome::Failed(format!(
-                    "was not called: {AT_ONCE} calls of extensions were under way all the time"
-                ));
-            }
-            (own, all) => (own, all),
+        let _turns = match self.turns(&engine, below.is_nested(), deadline).await {
+            Ok(turns) => turns,
+            Err(reason) => return Outcome::Failed(format!("was not called: {reason}")),
         };
         if self.set.is_frozen() && !self.runs_while_frozen() {
             // It became so while this waited.
@@ -207,11 +198,39 @@ impl Handle {
             }
             Err(failure) => {
                 let text = failure.text(&limits);
-                running.end(ending.cpu, Some(&text));
+                // What others took of its time is no fault of its own, however often.
+                if failure == Failure::Time && ending.used < limits.time / 2 {
+                    running.starve(ending.cpu, &text);
+                } else {
+                    running.end(ending.cpu, Some(&text));
+                }
                 tracing::warn!(extension = &**self.extension(), command = &*self.name, "{text}");
                 Outcome::Failed(text)
             }
         }
+    }
+
+    /// Its turn among its own calls and among those of all, to be kept while it runs; else which calls took them all.
+    ///
+    /// Its own first: one with many callers waits for itself, and takes no turn of the others' meanwhile. A call within a call does not wait:
+    /// the component that waits for it keeps a turn already, and who waits for whom might close a circle.
+    async fn turns(
+        &self,
+        engine: &Engine,
+        is_nested: bool,
+        deadline: Instant,
+    ) -> std::result::Result<[SemaphoreGuardArc; 2], String> {
+        let own_busy = || format!("{} calls (limits.concurrency)", self.unit.config.limits.concurrency);
+        if is_nested {
+            let busy = |who: String| format!("{who} are under way, and a call within a call does not wait");
+            let own = self.unit.permits.try_acquire_arc().ok_or_else(|| busy(own_busy()))?;
+            let all = engine.within.try_acquire_arc();
+            return Ok([own, all.ok_or_else(|| busy(format!("{WITHIN} calls within calls of extensions")))?]);
+        }
+        let busy = |who: String| format!("{who} were under way all the time");
+        let own = turn(&self.unit.permits, deadline).await.ok_or_else(|| busy(own_busy()))?;
+        let all = turn(&engine.turns, deadline).await;
+        Ok([own, all.ok_or_else(|| busy(format!("{AT_ONCE} calls of extensions")))?])
     }
 
     /// A reply in the place of one of the agent's own has to be what clients expect of that.

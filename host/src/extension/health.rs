@@ -93,6 +93,11 @@ impl Health {
             streak.until = Some(Instant::now() + streak.pause);
         }
         drop(commands);
+        self.told(reason);
+    }
+
+    /// A failure, whosever fault it is.
+    fn told(&self, reason: &str) {
         let mut totals = self.totals_mut();
         totals.failures += 1;
         totals.last_error = Some(reason.to_owned());
@@ -115,6 +120,12 @@ impl Running {
             Some(reason) => self.health.failed(&self.command, reason),
             None => drop(self.health.commands().remove(&self.command)),
         }
+        self.health.totals_mut().cpu += cpu;
+    }
+
+    /// It ran out of time that others had taken: a failure as it is told, but none that its command is let rest for, nor a success.
+    pub(super) fn starve(self, cpu: Duration, reason: &str) {
+        self.health.told(reason);
         self.health.totals_mut().cpu += cpu;
     }
 }
@@ -158,12 +169,21 @@ mod tests {
         health.begin(&command).end(Duration::ZERO, None);
         assert_eq!(pause(), None);
         fail();
+        fail();
+        // One that others brought about is neither.
+        for _ in 0..4 {
+            health.begin(&command).starve(Duration::ZERO, "late");
+        }
         assert_eq!(pause(), None);
+        assert_eq!(health.totals().last_error.as_deref(), Some("late"));
+        fail();
+        assert!(pause().is_some());
+        health.begin(&command).end(Duration::ZERO, None);
         let running = health.begin(&command);
         assert_eq!(health.totals().running, 1);
         drop(running);
         let totals = health.totals();
-        assert_eq!((totals.calls, totals.failures, totals.running), (47, 45, 0));
+        assert_eq!((totals.calls, totals.failures, totals.running), (54, 51, 0));
         assert_eq!(totals.last_error.as_deref(), Some("failed: x"));
     }
 }

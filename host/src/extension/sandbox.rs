@@ -59,6 +59,8 @@ pub struct Ending {
     pub result: Result<Answer, Failure>,
     /// CPU time of the component.
     pub cpu: Duration,
+    /// How long it computed, or waited for what it asked for, and not for its turn on the thread that all components share.
+    pub used: Duration,
 }
 
 /// Why a component cannot be called.
@@ -211,11 +213,13 @@ impl Sandbox {
         let fenced = std::panic::AssertUnwindSafe(call);
         let ended = running.run(smol::future::FutureExt::catch_unwind(fenced), deadline).await;
         // Where it is still under way, only its own thread could say how long it has computed.
-        let Some(ended) = ended else { return Ending { result: Err(Failure::Time), cpu: Duration::ZERO } };
+        let Some(ended) = ended else {
+            return Ending { result: Err(Failure::Time), cpu: Duration::ZERO, used: meter.used() };
+        };
         let result = ended.unwrap_or_else(|_| {
             Err(Failure::Agent("could not be called, by a fault of the agent; its log says more".into()))
         });
-        Ending { result, cpu: meter.spent() }
+        Ending { result, cpu: meter.spent(), used: meter.used() }
     }
 
     /// The whole of a call, on the engine's thread.

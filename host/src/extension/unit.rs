@@ -12,6 +12,7 @@ use waga_builtins::{
 use super::call::Grant;
 use super::description::Kind;
 use super::files::Files;
+use super::grants;
 use super::health::Health;
 use super::sandbox::Sandbox;
 use super::schema;
@@ -270,10 +271,14 @@ impl Unit {
             commands,
             grants: match (phase.reason(), known) {
                 (None, Some(known)) => {
-                    known.description.imports.iter().cloned().chain(self.grant.files.told()).collect()
+                    let files = self.grant.files.told();
+                    let imports = known.description.imports.iter().cloned();
+                    imports.chain(files).chain(grants::told(&self.config)).collect()
                 }
                 _ => Vec::new(),
             },
+            while_frozen: self.config.while_frozen,
+            on_failure: self.config.on_failure.as_str(),
             limits: limits(&self.config.limits),
             calls: totals.calls,
             failures: totals.failures,

@@ -135,14 +135,33 @@ impl Slot {
 
     /// Why it cannot be called now, whatever policy says.
     pub fn unavailable(&self) -> Option<String> {
-        match &self.chain[0] {
-            Provider::Builtin(_) => None,
-            // What is below would serve it.
-            #[cfg(feature = "extensions")]
-            Provider::Extension(handle) if handle.gives_way() && self.chain.len() > 1 => None,
-            #[cfg(feature = "extensions")]
-            Provider::Extension(handle) => handle.unavailable(),
+        #[cfg(feature = "extensions")]
+        for (place, provider) in self.chain.iter().enumerate() {
+            let Provider::Extension(handle) = provider else { return None };
+            let reason = handle.unavailable()?;
+            // What is below would serve it, if that can.
+            if !handle.gives_way() || place + 1 == self.chain.len() {
+                return Some(reason);
+            }
         }
+        None
+    }
+
+    /// What there is to say of extensions that may not be laid over it as well.
+    #[cfg(feature = "extensions")]
+    pub(super) fn surplus(&self) -> impl Iterator<Item = String> {
+        let handles = self.chain.iter().filter_map(|provider| match provider {
+            Provider::Extension(handle) if handle.is_surplus() => Some(handle),
+            _ => None,
+        });
+        handles.map(|handle| {
+            let (name, reason) = (&self.name, handle.unavailable().unwrap_or_default());
+            let comes_to = match handle.gives_way() {
+                true => "calls go past it",
+                false => "so nobody can call that; take it out of a list, or say on-failure = \"builtin\"",
+            };
+            format!("extension {}: is not laid over {name} ({reason}): {comes_to}", handle.extension())
+        })
     }
 
     /// The extension that adds it, if one does.

@@ -276,6 +276,38 @@ fn what_cannot_be_loaded_keeps_its_commands() {
     assert_eq!(told(&mut client, "double")["state"], "missing");
 }
 
+/// Whatever was granted, but no value of a variable; by the agent and by `waga check`.
+#[test]
+fn what_is_granted_is_told_whole() {
+    let lines = "read = ['/proc/meminfo']
+        commands = ['guest-get-load', 'guest-get-osinfo']
+        exec = [{ program = '/bin/true' }, { program = '/bin/echo', args = ['a b', '', '*', '**'], env = ['KEY=secret-of-exec'] }]
+        env = { TOKEN = 'secret-of-env' }
+        while-frozen = true
+        on-failure = 'builtin'";
+    let Some(agent) = agent(&[("double", &double(), lines), ("plain", &double(), "add = []")]) else {
+        return;
+    };
+    let grants = json!([
+        "read /proc/meminfo",
+        "exec /bin/true",
+        "exec /bin/echo \"a b\" \"\" * **",
+        "call guest-get-load",
+        "call guest-get-osinfo",
+        "env TOKEN"
+    ]);
+    let mut client = agent.client();
+    let checked =
+        crate::program().run(["check", "--json", "-c", agent.dir().join("agent.toml").to_str().unwrap()]);
+    let checked: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    for whole in [client.run("waga-get-extensions", json!({})).unwrap(), checked["extensions"].clone()] {
+        assert_eq!(whole[0]["grants"], grants);
+        assert_eq!((&whole[0]["while-frozen"], &whole[0]["on-failure"]), (&json!(true), &json!("builtin")));
+        assert_eq!((&whole[1]["while-frozen"], &whole[1]["on-failure"]), (&json!(false), &json!("error")));
+        assert!(!whole.to_string().contains("secret"), "{whole}");
+    }
+}
+
 #[test]
 fn check_tells_what_each_extension_comes_to() {
     let gone = "add = ['guest-test-gone']";

@@ -1,6 +1,8 @@
 //! Commands that components call: by name in JSON, by the types of `waga:guest`, and extensions by extensions.
 
-use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
 use waga_tests::component::{component, encode_with};
 
 use super::hostile::in_step;
@@ -108,6 +110,74 @@ fn a_component_calls_by_the_types_of_waga_guest() {
             "imports waga:guest/guest-get-users@1.0.0, which is not granted; change in {table}: commands = [\"guest-get-host-name\", \"guest-get-time\", \"guest-get-users\"]"
         )
     );
+    in_step(&agent);
+}
+
+/// Two commands with eight wraps each, whose innermost takes its time: clients alone would have 16 chains of nine calls at once. Calls within
+/// calls are bounded too, so that what all have in memory together is.
+#[test]
+fn calls_within_calls_are_bounded_in_sum() {
+    let commands = ["guest-test-x", "guest-test-y"];
+    let slow = component(
+        "package test:it; interface i { guest-test-x: func() -> string; guest-test-y: func() -> string; }
+         world w { import wasi:io/poll@0.2.0; import wasi:clocks/monotonic-clock@0.2.0; export i; }",
+        r#"(import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $wait (param i64) (result i32)))
+        (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+        (func $slow (result i32) (call $block (call $wait (i64.const 4000000000))) (i32.store (i32.const 4) (i32.const 0)) (i32.const 0))
+        (func (export "test:it/i#guest-test-x") (result i32) (call $slow))
+        (func (export "test:it/i#guest-test-y") (result i32) (call $slow))"#,
+    );
+    let pass = handler(&commands, &[], "(call $next (local.get $at) (local.get $length) (i32.const 16))");
+    let limits = "limits = { concurrency = 8, time = '60s', cpu = '10s' }";
+    let adding = commands.map(|command| format!("add = ['{command}']\n{limits}"));
+    let wraps: Vec<(String, String)> = commands
+        .iter()
+        .flat_map(|command| (1..=8).map(move |number| (command, number)))
+        .map(|(command, number)| {
+            let lines = format!("add = []\nwrap = ['{command}']\n{}\n{limits}", grant(&["guest-get-load"]));
+            (format!("{}-{number}", command.trim_start_matches("guest-test-")), lines)
+        })
+        .collect();
+    let mut all: Vec<(&str, &[u8], &str)> =
+        vec![("slow-x", &slow, &adding[0]), ("slow-y", &slow, &adding[1])];
+    all.extend(wraps.iter().map(|(name, lines)| (&**name, &*pass, &**lines)));
+    let Some(agent) = agent(&all) else { return };
+    let mut client = agent.client();
+    // All are loaded.
+    for command in commands {
+        assert_eq!(client.run(command, json!({})).unwrap(), "");
+    }
+    let running = |told: &Value| -> u64 {
+        told.as_array().unwrap().iter().map(|it| it["running"].as_u64().unwrap()).sum()
+    };
+    let ended = AtomicUsize::new(0);
+    let mut most = 0;
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let asks: Vec<_> = (0..16)
+            .map(|number| {
+                let (agent, ended) = (&agent, &ended);
+                scope.spawn(move || {
+                    let answer = agent.client().ask(&json!({"execute": commands[number % 2]})).unwrap();
+                    ended.fetch_add(1, Ordering::Relaxed);
+                    answer
+                })
+            })
+            .collect();
+        while ended.load(Ordering::Relaxed) < 16 {
+            most = most.max(running(&client.run("waga-get-extensions", json!({})).unwrap()));
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        asks.into_iter().map(|ask| ask.join().unwrap()).collect()
+    });
+    assert!(most > 16 && most <= 16 + 64, "{most}");
+    let text = "was not called: 64 calls within calls of extensions are under way, and a call within a call does not wait";
+    let is_bounded = |answer: &Value| answer["error"]["desc"].as_str().is_some_and(|it| it.ends_with(text));
+    let bounded = answers.iter().filter(|answer| is_bounded(answer)).count();
+    let served = answers.iter().filter(|answer| answer["return"] == "").count();
+    assert!(bounded > 0 && served > 0 && bounded + served == 16, "{answers:?}");
+    for command in commands {
+        assert_eq!(client.run(command, json!({})).unwrap(), "");
+    }
     in_step(&agent);
 }
 
@@ -260,8 +330,7 @@ fn who_calls_whom_is_audited() {
     agent.until("its lines", |_| {
         let text = std::fs::read_to_string(&audit).unwrap_or_default();
         let of = |command: &str| {
-            let lines: Vec<serde_json::Value> =
-                text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
             let found = lines.iter().find(|line| line["command"] == command)?;
             Some(found["callers"].clone())
         };
@@ -342,7 +411,7 @@ fn the_audit_tells_what_a_request_went_through() {
     agent.client().run(name, json!({})).unwrap();
     agent.until("its line", |_| {
         let text = std::fs::read_to_string(&audit).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.into_iter().any(|line| line["command"] == name && line["through"] == json!(["outer", "inner"]))
     });
     in_step(&agent);

@@ -190,7 +190,8 @@ fn a_service_is_asked_for_through_a_granted_program() {
         failure(&mut client, "guest-acme-service-status", unit("ssh.service")),
         format!("the key exec does not grant '{}' with these arguments", program.display())
     );
-    let grants = json!(["waga:extension/config@1.0.0", "waga:extension/exec@1.0.0"]);
+    let exec = format!("exec {} is-active acme-*", program.display());
+    let grants = json!(["waga:extension/config@1.0.0", "waga:extension/exec@1.0.0", exec]);
     assert_eq!(told(&mut client, "service-status")["grants"], grants);
 }
 

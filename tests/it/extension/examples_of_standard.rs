@@ -184,7 +184,12 @@ fn a_report_is_made_of_two_commands() {
     let none = client.run(REPORT, json!({"at-least": 101})).unwrap();
     assert_eq!(none["filesystems"], json!([]));
     assert_eq!(failure(&mut client, REPORT, json!({"at-least": 256})), "Parameter 'at-least' expects uint8");
-    let grants = json!(["waga:guest/guest-get-fsinfo@1.0.0", "waga:guest/guest-get-osinfo@1.0.0"]);
+    let grants = json!([
+        "waga:guest/guest-get-fsinfo@1.0.0",
+        "waga:guest/guest-get-osinfo@1.0.0",
+        "call guest-get-fsinfo",
+        "call guest-get-osinfo"
+    ]);
     assert_eq!(super::told(&mut client, "report")["grants"], grants);
     in_step(&agent);
 }

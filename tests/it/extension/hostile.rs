@@ -193,6 +193,53 @@ fn a_hang_is_cut_at_the_deadline() {
     fails(&hang, lines, Duration::from_millis(200), "did not answer in time (limits.time = \"200ms\")");
 }
 
+/// Components share one thread. One that gets too little of it fails, but is not let rest for what others did; one that hangs is.
+#[test]
+fn whom_others_keep_from_computing_is_not_let_rest() {
+    let wit = |command: &str| {
+        format!("package test:it; interface i {{ {command}: func(); }} world w {{ export i; }}")
+    };
+    let loops =
+        component(&wit("guest-test-loop"), r#"(func (export "test:it/i#guest-test-loop") (loop br 0))"#);
+    // It computes for longer than it has.
+    let light =
+        component(&wit("guest-test-light"), r#"(func (export "test:it/i#guest-test-light") (loop br 0))"#);
+    let hang = component(
+        "package test:it; interface i { guest-test-hang: func(); }
+         world w { import wasi:io/poll@0.2.0; import wasi:clocks/monotonic-clock@0.2.0; export i; }",
+        r#"(import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $wait (param i64) (result i32)))
+        (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+        (func (export "test:it/i#guest-test-hang") (call $block (call $wait (i64.const 1000000000000))))"#,
+    );
+    let short = "limits = { cpu = '60s', time = '800ms' }";
+    let Some(agent) = agent(&[
+        ("loops", &loops, "limits = { cpu = '60s', time = '60s', concurrency = 8 }"),
+        ("light", &light, short),
+        ("hang", &hang, short),
+    ]) else {
+        return;
+    };
+    let mut client = agent.client();
+    let _calls: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = agent.client();
+            client.send("{\"execute\":\"guest-test-loop\"}\n").unwrap();
+            client
+        })
+        .collect();
+    agent.until("all of them", |agent| told(&mut agent.client(), "loops")["running"] == 8);
+    for (name, rests) in [("light", false), ("hang", true)] {
+        let command = format!("guest-test-{name}");
+        let late = format!("extension {name}: {command} did not answer in time (limits.time = \"800ms\")");
+        for _ in 0..3 {
+            assert_eq!(failure(&mut client, &command, json!({})), late);
+        }
+        let fourth = failure(&mut client, &command, json!({}));
+        assert_eq!(fourth.contains(" rests for another "), rests, "{fourth}");
+        assert_eq!(told(&mut client, name)["failures"], if rests { 3 } else { 4 });
+    }
+}
+
 #[test]
 fn what_is_not_granted_is_refused_with_the_line_that_would_grant_it() {
     let calls = component(

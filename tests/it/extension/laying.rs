@@ -89,7 +89,7 @@ fn an_override_takes_the_place_and_a_wrap_runs_around_it() {
     let Some(agent) = agent(&[
         ("outer", &handler(&[name], &[], PASS), &wrap),
         ("over", &says(name, r#"{"host-name": "over", "new": 1}"#), &over),
-        ("late", &says(name, r#"{"host-name": "late"}"#), &over),
+        ("late", &says(name, r#"{"host-name": "late"}"#), &format!("{over}\non-failure = 'builtin'")),
     ]) else {
         return;
     };
@@ -248,6 +248,53 @@ fn where_it_fails_the_operator_says_what_is_done() {
             let answer = client.ask(&json!({"execute": name})).unwrap();
             assert_eq!(answer["return"]["host-name"].is_string(), serves, "{word} {what}: {answer}");
         }
+        in_step(&agent);
+    }
+}
+
+/// Each may be there to restrict the command, so what is below serves nobody, unless the operator says so.
+#[test]
+fn a_second_override_and_a_ninth_wrap_let_nobody_past() {
+    let (name, added) = ("guest-get-host-name", "guest-test-x");
+    let (pass, base) = (handler(&[added], &[], PASS), says(added, r#""x""#));
+    let over = format!("override = ['{name}']\n{GRANT}");
+    let wrap = format!("wrap = ['{added}']\n{GRANT}");
+    let wraps: Vec<String> = (1..=9).map(|number| format!("wrap-{number}")).collect();
+    for (word, serves) in [("error", false), ("builtin", true), ("builtin-always", true)] {
+        let last = |lines: &str| format!("{lines}\non-failure = '{word}'");
+        let (early, late) = (says(name, r#"{"host-name": "over"}"#), says(name, r#"{"host-name": "late"}"#));
+        let (late_lines, ninth) = (last(&over), last(&wrap));
+        let mut all: Vec<(&str, &[u8], &str)> =
+            vec![("over", &early, &over), ("late", &late, &late_lines), ("base", &base, GRANT)];
+        all.extend(
+            wraps.iter().map(|wrap_name| {
+                (&**wrap_name, &*pass, if wrap_name == "wrap-9" { &*ninth } else { &*wrap })
+            }),
+        );
+        let Some(agent) = agent(&all) else { return };
+        let mut client = agent.client();
+        for (command, extension, answer, reason) in [
+            (name, "late", json!({"host-name": "over"}), "extension over overrides it"),
+            (added, "wrap-9", json!("x"), "8 extensions wrap it, and that is the most"),
+        ] {
+            if serves {
+                assert_eq!(client.run(command, json!({})).unwrap(), answer);
+            } else {
+                assert_eq!(disabled(&mut client, command), format!("extension {extension}: {reason}"));
+            }
+            let (_, enabled, told_reason) = mode(&told(&mut client, extension), command);
+            assert_eq!((enabled, told_reason), (json!(false), json!(reason)));
+            let info = client.run("guest-info", json!({})).unwrap();
+            let named =
+                info["supported_commands"].as_array().unwrap().iter().find(|it| it["name"] == command);
+            assert_eq!(named.unwrap()["enabled"], serves, "{word} {command}");
+            // Whom it concerns is told, with the way out.
+            let warning = format!("extension {extension}: is not laid over {command} ({reason})");
+            assert!(agent.log().contains(&warning), "{}", agent.log());
+        }
+        // None of the eight is run for what the ninth refuses; and all other commands are as they were.
+        assert_eq!(told(&mut client, "wrap-1")["calls"], u64::from(serves));
+        assert!(client.run("guest-get-osinfo", json!({})).unwrap()["id"].is_string());
         in_step(&agent);
     }
 }

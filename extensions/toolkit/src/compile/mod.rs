@@ -3,6 +3,7 @@
 //! The compiler is large and what it reads may be hostile, so it runs in a child that can do nothing but compute (`confine`), within
 //! limits. This process starts it, waits, and says in one line what became of it; nothing half done reaches standard output.
 
+mod calls;
 mod confine;
 mod product;
 mod verdict;
@@ -12,12 +13,20 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
 use clap::{Args, ValueEnum};
+use waga::extension::compiled::Compiled;
 use waga::extension::engine;
 
+use confine::Root;
 use verdict::Failure;
 
 /// What is compiled, and read back, takes memory of the child, but for so many bytes.
 const BESIDE: u64 = 1 << 20;
+
+/// How the child begins, before it reads anything, where this kernel does not keep all from it that is to be kept.
+const LACKS: &str = "not kept from the compiler: ";
+
+/// Bytes of memory and seconds of CPU time to compile for a call here: its author may well try what no agent would take.
+const AT_HAND: (u64, u64) = (4 << 30, 300);
 
 /// The most of what the child says that is kept.
 const WORDS: u64 = 64 << 10;
@@ -26,7 +35,8 @@ const WORDS: u64 = 64 << 10;
 ///
 /// Written are a line of JSON, {"artifact": BYTES, "description": BYTES}, then
 /// the artifact and the description (JSON) themselves. An error is one line on
-/// stderr. Exit codes:
+/// stderr, and so is, beside what was compiled, what this kernel does not keep
+/// from the compiler. Exit codes:
 ///
 ///   0  compiled
 ///   1  something here failed
@@ -53,6 +63,9 @@ pub(crate) struct Options {
     /// Be the child.
     #[arg(long, hide = true)]
     inside: bool,
+    /// Be that of somebody who tries a component.
+    #[arg(long, hide = true)]
+    at_hand: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -86,8 +99,12 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 
 /// The child: gives up what it could do, then reads.
 fn inside(options: &Options) -> Result<(), Failure> {
-    confine::confine(options.memory, options.time)
+    let root = if options.at_hand { Root::GivenIfPossible } else { Root::Given };
+    let lacks = confine::confine(options.memory, options.time, root)
         .map_err(|error| Failure::here(format!("cannot confine the compiler: {error}")))?;
+    if !lacks.is_empty() {
+        eprintln!("{LACKS}{}", lacks.join("; ").replace(char::is_control, " "));
+    }
     let mut module = Vec::new();
     let read = io::stdin().lock().take(options.module_size.saturating_add(1)).read_to_end(&mut module);
     read.map_err(|error| Failure::here(format!("cannot read the module: {error}")))?;
@@ -101,8 +118,53 @@ fn inside(options: &Options) -> Result<(), Failure> {
     product.write(&mut io::stdout().lock()).map_err(|error| Failure::here(format!("cannot write: {error}")))
 }
 
-/// The parent: starts the child with nothing of our own but the three streams.
+/// The parent: the daemon's words in, its answer out.
 fn outside(options: &Options) -> Result<(), Failure> {
+    let answer = ask(options, None)?;
+    let mut out = io::stdout().lock();
+    out.write_all(&answer.product)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::here(format!("cannot write to stdout: {error}")))?;
+    if let Some(lacks) = answer.lacks {
+        eprintln!("{lacks}");
+    }
+    Ok(())
+}
+
+/// Confines this process, which is to read a component that may be anybody's and to print what it finds.
+///
+/// # Errors
+/// The kernel does not let us.
+pub(crate) fn confine_reader() -> io::Result<()> {
+    confine::confine_reader(AT_HAND.0, AT_HAND.1)
+}
+
+/// Compiles what is in memory, in the child, for a call here.
+///
+/// # Errors
+/// What went wrong, in one line.
+pub(crate) fn in_child(module: Vec<u8>, runtime: Runtime, stack: usize) -> Result<Compiled, String> {
+    let options = Options {
+        runtime,
+        stack,
+        memory: AT_HAND.0,
+        time: AT_HAND.1,
+        module_size: module.len() as u64,
+        inside: false,
+        at_hand: true,
+    };
+    let answer = ask(&options, Some(module)).map_err(|failure| failure.line())?;
+    Compiled::read(&answer.product, options.memory)
+}
+
+/// What the child made, and its word on what it could have done.
+struct Answer {
+    product: Vec<u8>,
+    lacks: Option<String>,
+}
+
+/// Starts the child with nothing of our own but the three streams. It reads the module, or what is on our standard input.
+fn ask(options: &Options, module: Option<Vec<u8>>) -> Result<Answer, Failure> {
     let failed = |what: &str, error: io::Error| Failure::here(format!("cannot {what} the compiler: {error}"));
     let program = std::env::current_exe().map_err(|error| failed("find", error))?;
     let runtime = match options.runtime {
@@ -115,14 +177,19 @@ fn outside(options: &Options) -> Result<(), Failure> {
         .args(["--memory", &options.memory.to_string()])
         .args(["--time", &options.time.to_string()])
         .args(["--module-size", &options.module_size.to_string()])
+        .args(options.at_hand.then_some("--at-hand"))
         .env_clear()
         .current_dir("/")
-        .stdin(Stdio::inherit())
+        .stdin(if module.is_some() { Stdio::piped() } else { Stdio::inherit() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| failed("start", error))?;
-    let (mut output, words) = (child.stdout.take(), child.stderr.take());
+    let (input, mut output, words) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    if let (Some(mut input), Some(module)) = (input, module) {
+        // One that reads no more says why as it ends.
+        thread::spawn(move || drop(input.write_all(&module)));
+    }
     let words = thread::spawn(move || {
         let mut kept = Vec::new();
         if let Some(mut words) = words {
@@ -144,12 +211,35 @@ fn outside(options: &Options) -> Result<(), Failure> {
     }
     let status = child.wait().map_err(|error| failed("wait for", error))?;
     let words = words.join().unwrap_or_default();
-    if let Some(failure) = verdict::of(status, &words, options) {
+    let (lacks, words) = first_words(&words);
+    if let Some(failure) = verdict::of(status, words, options) {
         return Err(failure);
     }
     read.map_err(|error| failed("read from", error))?;
-    let mut out = io::stdout().lock();
-    out.write_all(&product)
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::here(format!("cannot write to stdout: {error}")))
+    Ok(Answer { product, lacks })
+}
+
+/// What the child said of itself before it read anything, and the rest.
+fn first_words(words: &[u8]) -> (Option<String>, &[u8]) {
+    if !words.starts_with(LACKS.as_bytes()) {
+        return (None, words);
+    }
+    let end = words.iter().position(|byte| *byte == b'\n').unwrap_or(words.len());
+    (Some(String::from_utf8_lossy(&words[..end]).into_owned()), &words[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_child_says_of_itself_is_no_part_of_how_it_ended() {
+        let lacks = format!("{LACKS}files; sockets");
+        let said = format!("{lacks}\nit is no component\n");
+        assert_eq!(first_words(said.as_bytes()), (Some(lacks.clone()), &b"\nit is no component\n"[..]));
+        assert_eq!(first_words(lacks.as_bytes()), (Some(lacks.clone()), &b""[..]));
+        // Later it may be somebody else's word.
+        let late = format!("panicked\n{lacks}\n");
+        assert_eq!(first_words(late.as_bytes()), (None, late.as_bytes()));
+    }
 }

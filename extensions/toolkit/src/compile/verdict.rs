@@ -110,6 +110,7 @@ mod tests {
             time: 7,
             module_size: 1,
             inside: false,
+            at_hand: false,
         };
         of(ExitStatus::from_raw(raw), words.as_bytes(), &options).unwrap()
     }

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use wasmparser::Parser;
 
+use crate::compile::confine_reader;
+
 /// The largest file that is read. The agent takes 32 MiB unless told otherwise.
 const LARGEST: u64 = 256 << 20;
 
@@ -33,6 +35,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<String> {
     let bytes = read(&options.file)?;
     let name = options.file.display().to_string();
+    // It may be anybody's: from here on nothing can be done but to look at it and to print.
+    confine_reader().context("cannot confine what reads it")?;
     let world = world::read(&bytes).with_context(|| format!("cannot read {name}"))?;
     let bill = bill::of(&bytes).with_context(|| format!("cannot read {name}"))?;
     let report = report::Report::new(&name, &world, &bill);

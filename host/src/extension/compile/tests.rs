@@ -76,6 +76,24 @@ fn an_answer_is_taken() {
     );
 }
 
+/// Kernels differ in that; the first words about it are kept, and are in the log once.
+#[test]
+fn what_the_compiler_says_beside_its_answer_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let compiler = Compiler::in_folders([STAND_IN.path().to_owned()]);
+    let compile = |script: &str| {
+        let (module, digest) = module(&folder, script);
+        smol::block_on(compiler.compile(&settings(), module, digest, Kind::Native)).is_ok()
+    };
+    assert!(compile("answer x \"$D\""));
+    assert_eq!(compiler.lacks.get(), None);
+    assert!(!compile("echo something >&2; exit 1"));
+    assert_eq!(compiler.lacks.get(), None);
+    assert!(compile("answer x \"$D\"; printf 'not kept: \\033files\\n' >&2"));
+    assert!(compile("answer x \"$D\"; echo other >&2"));
+    assert_eq!(compiler.lacks.get().map(String::as_str), Some("not kept:  files"));
+}
+
 #[test]
 fn what_went_wrong_is_told_and_whose_fault_it_is() {
     for (script, expected) in [

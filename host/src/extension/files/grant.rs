@@ -16,7 +16,7 @@ use waga_builtins::file::real;
 use super::beneath::beneath;
 use super::handle::Handle;
 use super::mounts::{self, Mount};
-use crate::config::{OwnPlace, folder_of};
+use crate::config::{OwnPlace, way};
 
 /// A file, or a folder with all that is in it.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ fn find<'a>(
 ) -> Result<Place, Failure> {
     let real = real(written);
     let mounts = mounts::list();
-    let reason = forbidden(written, &real, own, &mounts).or_else(|| replaceable(written, &real));
+    let reason = forbidden(written, &real, own, &mounts).or_else(|| replaceable(written));
     if let Some(reason) = reason {
         return Err(Failure::Refused(reason));
     }
@@ -172,9 +172,8 @@ fn forbidden<'a>(
 }
 
 /// Whether others could put something else in its place, by writing to a folder above it.
-fn replaceable(written: &Path, real: &Path) -> Option<String> {
-    let above = written.ancestors().chain(real.ancestors());
-    let doubt = above.filter(|path| path.parent().is_some()).find_map(|path| folder_of(path).err())?;
+fn replaceable(written: &Path) -> Option<String> {
+    let doubt = way(written).err()?;
     Some(format!("is below a folder that others may write to; {doubt}, or grant that folder as a whole"))
 }
 

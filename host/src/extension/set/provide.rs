@@ -16,7 +16,8 @@ const WRAPS: usize = 8;
 
 impl Extensions {
     /// What each provides, in the order in which one is laid over the other: what is added, what takes the place of something, what runs
-    /// around it. `is_taken`: by the agent itself. Those that cannot be called now are among them, where it is known that they would be.
+    /// around it. `is_taken`: by the agent itself. Those that cannot be called now are among them, where it is known that they would be; and
+    /// so are those that may not be laid over a command as well (see [`Handle::is_surplus`]), for they may have been to restrict it.
     ///
     /// A name that stands in `add` may be one that the agent got later: its operator relies on the extension's, which stays.
     pub fn provided(self: &Arc<Self>, is_taken: impl Fn(&str) -> bool) -> Vec<Handle> {
@@ -53,12 +54,17 @@ impl Extensions {
                             .then(|| format!("{WRAPS} extensions wrap it, and that is the most")),
                     };
                     let is_mine = clash.is_none();
+                    let is_surplus =
+                        !is_mine && mode != ExtensionMode::Add && is_there && !is_protected(&name);
                     let reason = clash.or(lack);
                     let told = reason.clone().or_else(|| unit.phase().reason().map(str::to_owned));
                     outcomes.push(outcome(&name, mode, told));
                     if is_mine {
                         owners.entry((mode, name.clone())).or_default().push(unit.name().clone());
-                        handles.push(Handle::new(self.clone(), unit.clone(), name, mode, reason));
+                    }
+                    if is_mine || is_surplus {
+                        let handle = Handle::new(self.clone(), unit.clone(), name, mode, reason);
+                        handles.push(if is_surplus { handle.surplus() } else { handle });
                     }
                 }
             }
