@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::wire::Wire;
 use crate::client::PATIENCE;
@@ -37,6 +39,11 @@ impl Candidate {
         fs::write(&file, text)?;
         candidate.options = vec!["-c".into(), file.into()];
         Ok(candidate)
+    }
+
+    /// How often its process says in the log that it has read its configuration again.
+    pub(super) fn reloads(&self) -> Result<usize> {
+        Ok(fs::read_to_string(self.dir.join("log"))?.matches(": reloaded").count())
     }
 
     /// What the program calls itself, if it does.
@@ -155,6 +162,11 @@ impl Agent {
             fs::read_to_string(status).is_ok_and(|text| text.lines().any(|line| line == parent))
         };
         Ok(processes.filter(is_child).count())
+    }
+
+    /// Has it read its configuration again.
+    pub(super) fn hang_up(&self) -> Result<()> {
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGHUP).context("send SIGHUP")
     }
 
     fn proc(&self, file: &str) -> PathBuf {
