@@ -29,7 +29,8 @@ impl Candidate {
         ensure!(program.is_file(), "no {name} at {} (see --help)", program.display());
         let dir = parent.join(name);
         fs::create_dir(&dir)?;
-        Ok(Self { name, program: program.into(), dir, options: Vec::new() })
+        // It is started from another folder.
+        Ok(Self { name, program: std::path::absolute(program)?, dir, options: Vec::new() })
     }
 
     /// The same program with this `agent.toml`.
