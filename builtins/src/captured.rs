@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fs::OFlags;
 use smol::Async;
 use smol::channel::Receiver;
-use smol::future::{or, try_zip, yield_now};
+use smol::future::{try_zip, yield_now};
 
 use crate::helper::mark;
-use crate::running::{Running, next};
-use crate::sys::spawn::{self, Ended, Program};
+use crate::running::{Running, feed, next};
+use crate::sys::spawn::{self, Program};
 
 /// What is moved at once, in bytes: what a pipe holds by default.
 const PIECE: usize = 64 << 10;
@@ -66,26 +66,17 @@ impl Captured {
         let is_fed = input.is_some();
         // To find a program and to execute it may wait for a disk.
         let (mut running, pipes) = blocking::unblock(move || self.start(is_fed)).await?;
-        let feed = async {
+        let feed = async move {
             if let (Some(pipe), Some(input)) = (pipes.input, input) {
-                feed(pipe, &input).await;
+                // It need not read it.
+                let _ = feed(&pipe, &input).await;
             }
-            std::future::pending().await
+            Ok(())
         };
-        let (over, ended) = smol::channel::bounded(1);
-        let end = async {
-            let end = running.end().await;
-            drop(over);
-            Ok(end)
-        };
-        let room = AtomicUsize::new(most);
+        let (ended, room) = (running.ended(), AtomicUsize::new(most));
         let keep = try_zip(keep(&pipes.output, &room, &ended), keep(&pipes.errors, &room, &ended));
-        let (end, (stdout, stderr)) = or(feed, try_zip(end, keep)).await?;
-        let code = match end {
-            Ended::Code(code) => Ok(code),
-            Ended::Signal(signal) => Err(signal),
-            Ended::Unknown => return Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
-        };
+        let (code, (stdout, stderr)) = running.attend(feed, keep).await?;
+        let code = code.map_err(Failure::Lost)?;
         Ok(Outcome { code, stdout, stderr })
     }
 
@@ -119,18 +110,6 @@ struct Pipes {
     errors: Async<PipeReader>,
 }
 
-/// Hands over all of the input, then closes the pipe. Whoever reads no more is fed no more.
-async fn feed(pipe: Async<PipeWriter>, mut rest: &[u8]) {
-    while !rest.is_empty() {
-        let piece = &rest[..rest.len().min(PIECE)];
-        match pipe.write_with(|pipe| Ok(rustix::io::write(pipe.as_fd(), piece)?)).await {
-            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-            Err(_) => return,
-        }
-        yield_now().await;
-    }
-}
-
 /// All that comes, as long as there is room.
 async fn keep(
     pipe: &Async<PipeReader>,
@@ -154,12 +133,13 @@ async fn keep(
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
     use std::time::Duration;
 
     use smol::Timer;
+    use smol::future::or;
 
     use super::*;
+    use crate::running::wait_until_gone;
 
     fn sh(script: &str, input: Option<&[u8]>) -> Captured {
         Captured {
@@ -173,17 +153,6 @@ mod tests {
 
     fn run(captured: Captured) -> Result<Outcome, Failure> {
         smol::block_on(captured.run())
-    }
-
-    fn wait_until_gone(pid_file: &Path) {
-        let pid = fs::read_to_string(pid_file).unwrap();
-        loop {
-            let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-            if state.is_empty() || state.contains(") Z ") {
-                return;
-            }
-            std::thread::yield_now();
-        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use smol::future::{or, try_zip};
 use smol::{Async, Timer};
 
 use crate::helper::mark;
-use crate::running::{Running, next};
-use crate::sys::spawn::{Ended, Program};
+use crate::running::{Running, feed, next};
+use crate::sys::spawn::Program;
 
 /// What a pipe holds if the system lets it, and what is moved at once, in bytes: each time costs a thread a turn.
 const PIPE: usize = 1 << 20;
@@ -91,24 +91,15 @@ impl Filter {
         let (mut running, pipes) = blocking::unblock(move || self.start()).await?;
         let all_read = AtomicBool::new(false);
         let feed = async {
-            feed(pipes.input, input).await?;
+            feed_from(pipes.input, input).await?;
             all_read.store(true, Ordering::Relaxed);
-            std::future::pending().await
+            Ok(())
         };
-        let (over, ended) = smol::channel::bounded(1);
-        let end = async {
-            let end = running.end().await;
-            drop(over);
-            Ok(end)
-        };
+        let ended = running.ended();
         let take = take(&pipes.output, output, &ended);
         let listen = async { Ok(listen(&pipes.errors, &ended).await) };
-        let (end, (output, errors)) = or(feed, try_zip(end, try_zip(take, listen))).await?;
-        let code = match end {
-            Ended::Code(code) => Ok(code),
-            Ended::Signal(signal) => Err(signal),
-            Ended::Unknown => return Err(Failure::Lost(io::Error::other("somebody else reaped it"))),
-        };
+        let (code, (output, errors)) = running.attend(feed, try_zip(take, listen)).await?;
+        let code = code.map_err(Failure::Lost)?;
         if code == Ok(0) && !all_read.load(Ordering::Relaxed) {
             return Err(Failure::Unread);
         }
@@ -147,7 +138,7 @@ struct Pipes {
 }
 
 /// Hands over all of the input, then closes the pipe. Whoever reads no more is fed no more.
-async fn feed<R: Read + Send + 'static>(pipe: Async<PipeWriter>, mut input: R) -> Result<(), Failure> {
+async fn feed_from<R: Read + Send + 'static>(pipe: Async<PipeWriter>, mut input: R) -> Result<(), Failure> {
     let mut piece = vec![0; PIECE];
     loop {
         let read;
@@ -156,16 +147,13 @@ async fn feed<R: Read + Send + 'static>(pipe: Async<PipeWriter>, mut input: R) -
             (input, piece, read)
         })
         .await;
-        let mut rest = match read.map_err(Failure::Input)? {
-            0 => return Ok(()),
-            read => &piece[..read],
-        };
-        while !rest.is_empty() {
-            match pipe.write_with(|pipe| Ok(rustix::io::write(pipe.as_fd(), rest)?)).await {
-                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                // How it ends says why; as long as it runs, it has not been read.
-                Err(_) => std::future::pending().await,
-            }
+        let read = read.map_err(Failure::Input)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if feed(&pipe, &piece[..read]).await.is_err() {
+            // How it ends says why; as long as it runs, it has not been read.
+            std::future::pending().await
         }
     }
 }

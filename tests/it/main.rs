@@ -15,6 +15,7 @@ mod call;
 mod channel;
 mod clients;
 mod daemon;
+mod docs;
 mod exec;
 mod exec_bounds;
 mod extension;

@@ -1,9 +1,7 @@
 //! Children that do as they should, and many that do not.
 
-use std::fs;
-use std::path::Path;
-
 use super::*;
+use crate::running::wait_until_gone;
 
 /// Generous: what is tested ends by itself, or is ended by a limit of its own.
 const LONG: Duration = Duration::from_secs(60);
@@ -27,17 +25,6 @@ impl Write for Narrow {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-fn wait_until_gone(pid_file: &Path) {
-    let pid = fs::read_to_string(pid_file).unwrap();
-    loop {
-        let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-        if state.is_empty() || state.contains(") Z ") {
-            return;
-        }
-        std::thread::yield_now();
     }
 }
 

@@ -17,6 +17,7 @@ mod reloading;
 mod state;
 mod types;
 mod wasi;
+mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::wire::Wire;
 use crate::client::PATIENCE;
@@ -27,7 +29,8 @@ impl Candidate {
         ensure!(program.is_file(), "no {name} at {} (see --help)", program.display());
         let dir = parent.join(name);
         fs::create_dir(&dir)?;
-        Ok(Self { name, program: program.into(), dir, options: Vec::new() })
+        // It is started from another folder.
+        Ok(Self { name, program: std::path::absolute(program)?, dir, options: Vec::new() })
     }
 
     /// The same program with this `agent.toml`.
@@ -37,6 +40,11 @@ impl Candidate {
         fs::write(&file, text)?;
         candidate.options = vec!["-c".into(), file.into()];
         Ok(candidate)
+    }
+
+    /// How often its process says in the log that it has read its configuration again.
+    pub(super) fn reloads(&self) -> Result<usize> {
+        Ok(fs::read_to_string(self.dir.join("log"))?.matches(": reloaded").count())
     }
 
     /// What the program calls itself, if it does.
@@ -155,6 +163,11 @@ impl Agent {
             fs::read_to_string(status).is_ok_and(|text| text.lines().any(|line| line == parent))
         };
         Ok(processes.filter(is_child).count())
+    }
+
+    /// Has it read its configuration again.
+    pub(super) fn hang_up(&self) -> Result<()> {
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGHUP).context("send SIGHUP")
     }
 
     fn proc(&self, file: &str) -> PathBuf {

@@ -1,15 +1,16 @@
-//! The extensions of the bench: a Rust component and copies of it, compiled beforehand, declared to agents in various numbers.
+//! The extensions of the bench: a Rust component and copies of it, a wrap, and one that calls the agent; compiled beforehand and declared
+//! to agents in various numbers.
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::agent::Candidate;
+use super::agent::{Agent, Candidate};
 use super::options::Options;
 use super::wire::request;
 use crate::client::PATIENCE;
@@ -21,13 +22,55 @@ const MOST: usize = 30;
 /// The copies differ in these bytes, in all the names that are in them: `checksum` becomes `checks01` and so on.
 const NAME: &str = "checksum";
 
+/// What lies in the folder of the first copy's module, to be renamed to it: the same component in two files that differ.
+const VERSIONS: [&str; 2] = ["version-1", "version-2"];
+
+/// A custom section of no meaning, at the end of a component: another file to whoever hashes it.
+const REMARK: &[u8] = b"\x00\x07\x06remark";
+
+/// A command that is wrapped, and called by its types: one that costs the agent next to nothing.
+pub(super) const CHEAP: &[u8] = b"{\"execute\": \"guest-get-host-name\"}\n";
+
+/// What a set is made of.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// `examples/checksum` and copies of it, each with a command of its own.
+    Checksums,
+    /// `tests/components/pass`, one laid over the other around [`CHEAP`].
+    Wraps,
+    /// `tests/components/ask`, which may call [`CHEAP`].
+    Ask,
+}
+
 /// So many extensions, and what runs them.
 #[derive(Clone, Copy)]
 pub(super) struct Set {
     /// Also the name of the folder of an agent that has them.
     pub(super) name: &'static str,
+    pub(super) kind: Kind,
     pub(super) runtime: &'static str,
     pub(super) count: usize,
+}
+
+impl Set {
+    /// The table of one of them, whose modules are in `place`.
+    fn table(self, number: usize, place: &Path) -> String {
+        let place = place.display();
+        match self.kind {
+            Kind::Checksums => {
+                let name = name(number);
+                format!(
+                    "[extension.{name}]\nmodule = \"{place}/{name}.wasm\"\nadd = [\"guest-acme-{name}\"]\n"
+                )
+            }
+            Kind::Wraps => format!(
+                "[extension.pass{number}]\nmodule = \"{place}/pass.wasm\"\nwrap = [\"guest-get-host-name\"]\n"
+            ),
+            Kind::Ask => format!(
+                "[extension.ask{number}]\nmodule = \"{place}/ask.wasm\"\ncommands = [\"guest-get-host-name\"]\n"
+            ),
+        }
+    }
 }
 
 /// The components, with what was compiled of them so far.
@@ -48,22 +91,34 @@ impl Components {
         fs::copy(&options.waga, &waga).context("copy waga")?;
         symlink(&waga_ext, dir.path().join("waga-ext")).context("link waga-ext")?;
 
-        let built = fs::read(example::build(&waga_ext, NAME, dir.path())?)?;
+        for project in ["tests/components/pass", "tests/components/ask"] {
+            example::build(&waga_ext, project, dir.path())?;
+        }
+        let built = fs::read(example::build(&waga_ext, &format!("examples/{NAME}"), dir.path())?)?;
         for number in 1..=MOST {
             let copy = replaced(&built, NAME.as_bytes(), name(number).as_bytes());
-            fs::write(dir.path().join(format!("{}.wasm", name(number))), copy)?;
+            fs::write(dir.path().join(format!("{}.wasm", name(number))), &copy)?;
+            if number == 1 {
+                fs::write(dir.path().join(VERSIONS[0]), &copy)?;
+                fs::write(dir.path().join(VERSIONS[1]), [&copy, REMARK].concat())?;
+            }
         }
         Ok(Self { dir, waga })
+    }
+
+    /// Puts the one or the other version of the first copy where its module is, by rename as a package manager does.
+    pub(super) fn change(&self, round: usize) -> Result<()> {
+        let new = self.dir.path().join("new");
+        fs::copy(self.dir.path().join(VERSIONS[round % VERSIONS.len()]), &new)?;
+        fs::rename(new, self.dir.path().join(format!("{}.wasm", name(1)))).context("change a module")
     }
 
     /// An agent that has these, with all of them compiled.
     pub(super) fn agent(&self, set: Set) -> Result<Candidate> {
         let place = self.dir.path().display();
         let mut text = format!("[extensions]\nruntime = \"{}\"\ncache = \"{place}/cache\"\n", set.runtime);
-        for name in (1..=set.count).map(name) {
-            text += &format!(
-                "[extension.{name}]\nmodule = \"{place}/{name}.wasm\"\nadd = [\"guest-acme-{name}\"]\n"
-            );
+        for number in 1..=set.count {
+            text += &set.table(number, self.dir.path());
         }
         let folder = self.dir.path().join(set.name);
         if folder.exists() {
@@ -79,11 +134,9 @@ impl Components {
 /// Waits until an agent has compiled its extensions, which stay in the cache for the next.
 fn compile(candidate: &Candidate) -> Result<()> {
     let mut agent = candidate.start()?;
-    let get = request("waga-get-extensions", &json!({}));
     let begun = Instant::now();
     loop {
-        let told = agent.wire.value(&get)?;
-        let all = told.as_array().context("waga-get-extensions returned no list")?;
+        let all = told(&mut agent)?;
         if let Some(bad) = all.iter().find(|it| it["state"] != "ready" && it["state"] != "starting") {
             bail!("{}: {}", bad["name"], bad["reason"]);
         }
@@ -91,12 +144,20 @@ fn compile(candidate: &Candidate) -> Result<()> {
             return Ok(());
         }
         // Each takes a moment, one after the other.
-        ensure!(begun.elapsed() < 10 * PATIENCE, "they are not compiled: {told}");
+        ensure!(begun.elapsed() < 10 * PATIENCE, "they are not compiled: {all:?}");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
 
-/// A call of the command of one of them.
+/// What an agent tells of its extensions.
+pub(super) fn told(agent: &mut Agent) -> Result<Vec<Value>> {
+    match agent.wire.value(&request("waga-get-extensions", &json!({})))? {
+        Value::Array(all) => Ok(all),
+        other => bail!("waga-get-extensions returned no list: {other}"),
+    }
+}
+
+/// A call of the command of one of the checksums.
 pub(super) fn call(number: usize) -> Vec<u8> {
     let arguments = json!({"data": "aGVsbG8=", "algorithm": "crc32"});
     request(&format!("guest-acme-{}", name(number)), &arguments)

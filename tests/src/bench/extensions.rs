@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, ensure};
 
 use super::agent::{Candidate, PING};
-use super::components::{self, Set};
+use super::components::{self, Kind, Set};
 use super::memory::{Grown, SETTLED, grow};
 use super::table::{Added, Target, Unit};
 use super::trips::{Pinned, TRIPS, WARM_UP, time};
-use super::{Setup, median};
+use super::{Setup, layers, median, reloads};
 
 /// What a row measures; the number in it is what the target allows.
 pub(super) enum Cost {
@@ -22,24 +22,55 @@ pub(super) enum Cost {
     /// Resident memory if none was called.
     Declared(Set),
     Growth(Set),
+    /// A cheap command of the agent's that all of them wrap, beside the command alone.
+    Wrapped(Set),
+    /// A command that calls one of the agent's by its types, beside one of the same component that does not.
+    Asking(Set),
+    /// From SIGHUP until the new set serves, beside an agent without extensions; whether a module has changed each time.
+    Reload(Set, bool),
 }
 
-use Cost::{Called, Declared, FirstCall, Growth, Start, Trip};
+use Cost::{Asking, Called, Declared, FirstCall, Growth, Reload, Start, Trip, Wrapped};
 
-const ONE: Set = Set { name: "waga, 1 extension", runtime: "native", count: 1 };
-const THREE: Set = Set { name: "waga, 3 extensions", runtime: "native", count: 3 };
-const TEN: Set = Set { name: "waga, 10 extensions", runtime: "native", count: 10 };
-const THIRTY: Set = Set { name: "waga, 30 extensions", runtime: "native", count: 30 };
-const ONE_INTERPRETED: Set = Set { name: "waga, 1 extension, Pulley", runtime: "pulley", count: 1 };
-const THREE_INTERPRETED: Set = Set { name: "waga, 3 extensions, Pulley", runtime: "pulley", count: 3 };
+const fn set(name: &'static str, kind: Kind, runtime: &'static str, count: usize) -> Set {
+    Set { name, kind, runtime, count }
+}
+
+const fn checksums(name: &'static str, runtime: &'static str, count: usize) -> Set {
+    set(name, Kind::Checksums, runtime, count)
+}
+
+const ONE: Set = checksums("waga, 1 extension", "native", 1);
+const THREE: Set = checksums("waga, 3 extensions", "native", 3);
+const TEN: Set = checksums("waga, 10 extensions", "native", 10);
+const THIRTY: Set = checksums("waga, 30 extensions", "native", 30);
+const ONE_INTERPRETED: Set = checksums("waga, 1 extension, Pulley", "pulley", 1);
+const THREE_INTERPRETED: Set = checksums("waga, 3 extensions, Pulley", "pulley", 3);
+const TEN_INTERPRETED: Set = checksums("waga, 10 extensions, Pulley", "pulley", 10);
+const WRAP: Set = set("waga, 1 wrap", Kind::Wraps, "native", 1);
+const WRAPS: Set = set("waga, 5 wraps", Kind::Wraps, "native", 5);
+const WRAP_INTERPRETED: Set = set("waga, 1 wrap, Pulley", Kind::Wraps, "pulley", 1);
+const WRAPS_INTERPRETED: Set = set("waga, 5 wraps, Pulley", Kind::Wraps, "pulley", 5);
+const ASK: Set = set("waga, 1 that asks", Kind::Ask, "native", 1);
+const ASK_INTERPRETED: Set = set("waga, 1 that asks, Pulley", Kind::Ask, "pulley", 1);
 
 /// All rows, by the name that `--only` looks into.
 pub(super) const CASES: &[(&str, Cost)] = &[
     ("extensions: round trip of a call", Trip(ONE, 60e-6)),
     ("extensions: round trip of a call, Pulley", Trip(ONE_INTERPRETED, 60e-6)),
+    ("extensions: 1 wrap around guest-get-host-name", Wrapped(WRAP)),
+    ("extensions: 1 wrap around guest-get-host-name, Pulley", Wrapped(WRAP_INTERPRETED)),
+    ("extensions: 5 wraps around guest-get-host-name", Wrapped(WRAPS)),
+    ("extensions: 5 wraps around guest-get-host-name, Pulley", Wrapped(WRAPS_INTERPRETED)),
+    ("extensions: guest-get-host-name called by its types", Asking(ASK)),
+    ("extensions: guest-get-host-name called by its types, Pulley", Asking(ASK_INTERPRETED)),
     ("extensions: start to the first call's reply", FirstCall(ONE)),
     ("extensions: start to the first call's reply, Pulley", FirstCall(ONE_INTERPRETED)),
     ("extensions: start to first reply, 10 declared", Start(TEN, 2e-3)),
+    ("extensions: reload, 10 unchanged", Reload(TEN, false)),
+    ("extensions: reload, 10 unchanged, Pulley", Reload(TEN_INTERPRETED, false)),
+    ("extensions: reload, 10 of which 1 changed, compiled before", Reload(TEN, true)),
+    ("extensions: reload, 10 of which 1 changed, compiled before, Pulley", Reload(TEN_INTERPRETED, true)),
     ("extensions: memory, 10 declared and none called", Declared(TEN)),
     ("extensions: memory, 1 called", Called(ONE, Target::None)),
     ("extensions: memory, 3 called", Called(THREE, Target::AtMost(12e6))),
@@ -57,6 +88,9 @@ impl Cost {
             Called(set, target) => memory(setup, name, set, set.count, target),
             Declared(set) => memory(setup, name, set, 0, Target::None),
             Growth(set) => growth(setup, name, set),
+            Wrapped(set) => layers::wrapped(setup, name, set),
+            Asking(set) => layers::asking(setup, name, set),
+            Reload(set, changes) => reloads::reload(setup, name, set, changes),
         }
     }
 }

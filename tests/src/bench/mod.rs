@@ -9,9 +9,11 @@ mod components;
 mod configured;
 mod extensions;
 mod files;
+mod layers;
 mod limit;
 mod memory;
 mod options;
+mod reloads;
 mod table;
 mod trips;
 mod wire;
@@ -38,7 +40,10 @@ Round trips: client and agent on one processor. Files: data transferred, megabyt
 
 const LEGEND_OF_EXTENSIONS: &str = "\
 What extensions cost waga. With: examples/checksum (Rust), its command called with 5 bytes; several are copies of it under
-other names, compiled one by one. Without: an agent that has none, and guest-ping in the place of the call.";
+other names, compiled one by one. Without: an agent that has none, and guest-ping in the place of the call.
+Wraps (C) call what is below and return that; without: guest-get-host-name as the agent answers it. Called by its types: the call
+of a command (C) that asks the agent once; without: that of one in the same component that does not. Reload: from SIGHUP until the new
+set serves.";
 
 /// What a row measures; the number in it is what the target allows or asks for.
 enum Measure {

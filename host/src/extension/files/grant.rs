@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
@@ -28,6 +29,8 @@ pub(super) struct Grant {
     /// Whether it stands there with a slash at its end: a folder, though there may be none yet.
     is_folder: bool,
     place: OnceLock<Place>,
+    /// Whether the log has it that it came about and must not be granted.
+    told: AtomicBool,
 }
 
 /// Where it is.
@@ -57,12 +60,20 @@ impl Grant {
             write,
             is_folder: written.ends_with('/'),
             place: OnceLock::new(),
+            told: AtomicBool::new(false),
         }
     }
 
     /// Where it is, if that is known.
     pub(super) fn known(&self) -> Option<&Place> {
         self.place.get()
+    }
+
+    /// Says once that it is not to be had, for this reason: an extension may ask for it without end.
+    pub(super) fn tell(&self, reason: &str) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::error!("{}: not to be had by an extension: it {reason}", self.path.display());
+        }
     }
 
     /// Where it is; found out if it was not there before.

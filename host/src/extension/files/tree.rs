@@ -135,7 +135,7 @@ impl Files {
             Failure::Missing => Errno::NOENT,
             // It came about after the others were opened.
             Failure::Refused(reason) => {
-                tracing::error!("{}: not to be had by an extension: it {reason}", grant.path.display());
+                grant.tell(&reason);
                 Errno::ACCESS
             }
         })?;

@@ -207,7 +207,11 @@ impl Store {
         let placed = written.and_then(|()| {
             if self.damaged.load(Ordering::Relaxed) {
                 let aside = format!("{}.damaged", self.stem);
-                renameat(folder, self.file(), folder, aside).map_err(|error| failed(error.into()))?;
+                match renameat(folder, self.file(), folder, aside) {
+                    // Somebody has taken it away already.
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(failed(error.into())),
+                }
                 self.damaged.store(false, Ordering::Relaxed);
             }
             renameat(folder, &unfinished, folder, self.file()).map_err(|error| failed(error.into()))

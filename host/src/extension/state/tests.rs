@@ -242,10 +242,19 @@ fn what_is_damaged_is_put_aside_when_something_is_kept() {
         commit(&store, &[("b", Some(b"3"))]).unwrap();
         assert_eq!(fs::read(path.join(&names[0])).unwrap(), damage);
     }
+    // Somebody who read the log has taken it away meanwhile.
+    let path = folder.path().join("gone");
+    commit(&store(&path), &[("a", Some(b"1"))]).unwrap();
+    fs::write(file(&path), "damaged").unwrap();
+    let store = store(&path);
+    assert_eq!(told(&store.load().unwrap()), []);
+    fs::remove_file(file(&path)).unwrap();
+    commit(&store, &[("b", Some(b"2"))]).unwrap();
+    assert_eq!(told(&self::store(&path).load().unwrap()), [("b".to_owned(), b"2".to_vec())]);
     let path = folder.path().join("large");
     commit(&store(&path), &[("a", Some(b"1"))]).unwrap();
     fs::File::options().write(true).open(file(&path)).unwrap().set_len(17 << 20).unwrap();
-    assert_eq!(told(&store(&path).load().unwrap()), []);
+    assert_eq!(told(&self::store(&path).load().unwrap()), []);
 }
 
 #[test]

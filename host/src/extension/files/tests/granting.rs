@@ -2,8 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Metadata, Subscriber};
 
 use super::{Place, granted, text, with_own};
 use crate::config::OwnPlace;
@@ -126,4 +130,47 @@ fn a_program_that_is_run_is_not_granted_for_writing() {
     }
     fs::create_dir_all(place.at("other")).unwrap();
     with_own(&[], &[&place.at("other")], &own).open().unwrap();
+}
+
+/// Counts what is logged.
+struct Lines(Arc<AtomicUsize>);
+
+impl Subscriber for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// It was not there when the others were looked at. An extension could fill the log with it.
+#[test]
+fn what_comes_about_and_must_not_be_granted_is_told_once() {
+    let place = Place::new();
+    let path = place.at("later");
+    let files = granted(&[&format!("{path}/")], &[]);
+    files.open().unwrap();
+    assert_eq!(text(&files, &path).unwrap_err(), Errno::NOENT);
+    symlink("/proc", &path).unwrap();
+    let lines = Arc::new(AtomicUsize::new(0));
+    tracing::subscriber::with_default(Lines(lines.clone()), || {
+        for _ in 0..100 {
+            assert_eq!(text(&files, &path).unwrap_err(), Errno::ACCESS);
+        }
+    });
+    assert_eq!(lines.load(Ordering::Relaxed), 1);
 }
