@@ -1,4 +1,4 @@
-//! The components of `examples/`, built by `waga-ext` as their READMEs say.
+//! The components of `examples/`, and those that are the tests' own, built by `waga-ext` as the READMEs say.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,11 +12,20 @@ use anyhow::{Context, Result, ensure};
 /// # Errors
 /// `waga-ext` is not there or fails; what it said.
 pub fn build(waga_ext: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
+    build_project(waga_ext, &Path::new("examples").join(name), folder)
+}
+
+/// Builds the project in this folder of the checkout, as [`build`] does an example; the component bears the folder's name.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_project(waga_ext: &Path, project: &Path, folder: &Path) -> Result<PathBuf> {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let file = folder.join(format!("{name}.wasm"));
+    let name = project.file_name().context("a project without a name")?;
+    let file = folder.join(name).with_extension("wasm");
     let output = Command::new(waga_ext)
         .arg("build")
-        .arg(checkout.join("examples").join(name))
+        .arg(checkout.join(project))
         .arg("-o")
         .arg(&file)
         .arg("--cache")
@@ -24,6 +33,6 @@ pub fn build(waga_ext: &Path, name: &str, folder: &Path) -> Result<PathBuf> {
         .output()
         .with_context(|| format!("start {}", waga_ext.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} build examples/{name}: {said}", waga_ext.display());
+    ensure!(output.status.success(), "{} build {}: {said}", waga_ext.display(), project.display());
     Ok(file)
 }
