@@ -11,12 +11,14 @@ use anyhow::{Context, Result, ensure};
 /// A language that brings its engine into the component, which then imports what that needs of WASI.
 #[derive(Debug, Clone, Copy)]
 pub enum Language {
+    /// With QuickJS, by `componentize-qjs`.
     JavaScript,
+    /// With CPython, by `componentize-py`.
     Python,
 }
 
 impl Language {
-    /// The component's folder in `tests/components`, its world and its source, and the folder of its tool in `target/tools`.
+    /// The component's folder in `tests/components`, its world, and the folder of its tool in `target/tools`.
     fn name(self) -> &'static str {
         match self {
             Self::JavaScript => "javascript",
@@ -43,7 +45,7 @@ impl Language {
     fn words(self, out: &Path) -> Vec<&OsStr> {
         let words: &[&str] = match self {
             Self::JavaScript => {
-                &["--wit", "wit", "--world-name", "javascript", "--js", "javascript.js", "--sync", "--output"]
+                &["--wit", "wit", "--world", "javascript", "--js", "javascript.js", "--sync", "--output"]
             }
             Self::Python => &["-d", "wit", "-w", "python", "componentize", "python", "--output"],
         };
@@ -73,26 +75,29 @@ pub fn build(language: Language) -> Result<std::result::Result<Vec<u8>, String>>
         let path = project.join(file);
         fs::read(&path).with_context(|| path.display().to_string())?.hash(&mut hasher);
     }
-    let kept = checkout.join("target/components").join(format!("{name}-{:016x}.wasm", hasher.finish()));
+    let folder = checkout.join("target/components").join(name);
+    let kept = folder.join(format!("{:016x}.wasm", hasher.finish()));
     if let Ok(component) = fs::read(&kept) {
         return Ok(Ok(component));
     }
 
     // In a copy, for Python leaves files beside its source.
-    let folder = tempfile::tempdir()?;
-    fs::create_dir(folder.path().join("wit"))?;
+    let copy = tempfile::tempdir()?;
+    fs::create_dir(copy.path().join("wit"))?;
     for file in [Path::new(source), &wit] {
-        fs::copy(project.join(file), folder.path().join(file))?;
+        fs::copy(project.join(file), copy.path().join(file))?;
     }
-    let made = folder.path().join("made.wasm");
+    let made = copy.path().join("made.wasm");
     let output = Command::new(&tool)
         .args(language.words(&made))
-        .current_dir(folder.path())
+        .current_dir(copy.path())
         .output()
         .with_context(|| format!("start {}", tool.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{}: {}: {said}", tool.display(), output.status);
     let component = fs::read(&made)?;
+    // Nobody needs the one before.
+    let _ = fs::remove_dir_all(&folder);
     keep(&kept, &component)?;
     Ok(Ok(component))
 }

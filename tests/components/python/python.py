@@ -1,5 +1,6 @@
 """Uses of Python's library what needs the system below it."""
 
+import encodings.idna  # of host names; what is not imported here is not in the component
 import os
 import random
 import socket

@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::check;
+use crate::daemon::CHECKED;
 
 #[test]
 fn dump_conf() {
