@@ -43,15 +43,25 @@ fn every_file_says_what_it_is_for() -> Result<()> {
 #[test]
 fn every_test_module_is_declared() -> Result<()> {
     for binary in ["it", "vm"] {
-        let folder = root().join("tests").join(binary);
-        let main = fs::read_to_string(folder.join("main.rs"))?;
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
-            let name = path.file_stem().and_then(|name| name.to_str()).context("a name")?;
-            ensure!(
-                name == "main" || main.contains(&format!("mod {name};")),
-                "tests/{binary}/main.rs: no `mod {name};`"
-            );
+        declares_its_modules(&root().join("tests").join(binary), "main")?;
+    }
+    Ok(())
+}
+
+/// The file of this name in a folder has a `mod` for each other file and folder in it, and so below these.
+fn declares_its_modules(folder: &Path, declares: &str) -> Result<()> {
+    let file = folder.join(declares).with_extension("rs");
+    let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).context("a name")?;
+        ensure!(
+            name == declares || text.contains(&format!("mod {name};")),
+            "{}: no `mod {name};`",
+            file.display()
+        );
+        if path.is_dir() {
+            declares_its_modules(&path, "mod")?;
         }
     }
     Ok(())

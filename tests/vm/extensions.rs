@@ -2,6 +2,7 @@
 //! libvirt, also while one never ends and while filesystems are frozen.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const COMPILES: Duration = Duration::from_secs(400);
 /// Where guests have modules and what was compiled of them.
 const MODULES: &str = "/usr/lib/waga";
 const CACHE: &str = "/var/lib/waga/cache";
+
+/// Where they keep their state: on a filesystem that a freeze stops.
+pub(crate) const STATE: &str = "/mnt/data/state";
 
 /// The extensions, by what stands in their tables. An emulated processor takes its time for a first call, which loads the component.
 const EXTENSIONS: &[(&str, &str)] = &[
@@ -154,14 +158,7 @@ pub(crate) fn guest_with(
     made: &[(&str, Vec<u8>)],
     compiled: &[&str],
 ) -> Result<Option<Image>> {
-    if !only_waga("extensions") {
-        return Ok(None);
-    }
-    let waga_ext = agent().with_file_name("waga-ext");
-    if !waga_ext.is_file() {
-        vm::left_out("waga-ext (cargo build --manifest-path extensions/Cargo.toml --target-dir target)")?;
-        return Ok(None);
-    }
+    let Some(waga_ext) = waga_ext()? else { return Ok(None) };
     let setup = Program::under_test(env!("CARGO_BIN_EXE_agent-under-test")).setup();
     let folder = setup.dir().to_owned();
     let (modules, cache) = (folder.join("modules"), folder.join("cache"));
@@ -190,7 +187,7 @@ pub(crate) fn guest_with(
     })?;
 
     let mut config = format!(
-        "{TWO_CHANNELS}[extensions]\nruntime = '{runtime}'\ncache = '{CACHE}'\ncompile = {{ time = '10m' }}\n"
+        "{TWO_CHANNELS}[extensions]\nruntime = '{runtime}'\ncache = '{CACHE}'\nstate = '{STATE}'\ncompile = {{ time = '10m' }}\n"
     );
     for entry in tables {
         config += &table(MODULES, entry);
@@ -207,6 +204,19 @@ pub(crate) fn guest_with(
         }
     }
     Ok(Some(image))
+}
+
+/// The tool that builds components, and the agent's compiler; `None` where it is not to be had, or not to be used.
+pub(crate) fn waga_ext() -> Result<Option<PathBuf>> {
+    if !only_waga("extensions") {
+        return Ok(None);
+    }
+    let waga_ext = agent().with_file_name("waga-ext");
+    if !waga_ext.is_file() {
+        vm::left_out("waga-ext (cargo build --manifest-path extensions/Cargo.toml --target-dir target)")?;
+        return Ok(None);
+    }
+    Ok(Some(waga_ext))
 }
 
 /// Puts the compiler beside the agent, without what only a debugger reads: that is most of it.
@@ -245,7 +255,7 @@ fn told(agent: &mut Client) -> Result<Vec<Value>> {
     Ok(all.clone())
 }
 
-fn one(agent: &mut Client, name: &str) -> Result<Value> {
+pub(crate) fn one(agent: &mut Client, name: &str) -> Result<Value> {
     let all = told(agent)?;
     all.into_iter().find(|it| it["name"] == name).with_context(|| format!("no {name}"))
 }

@@ -12,6 +12,8 @@ mod channels;
 mod clock;
 mod commands;
 mod extensions;
+mod extensions_frozen;
+mod extensions_hung;
 mod extensions_of_standard;
 mod freeze;
 mod hung_filesystem;

@@ -14,6 +14,7 @@ mod hostile;
 mod keeping;
 mod laying;
 mod reloading;
+mod scripts;
 mod state;
 mod types;
 mod wasi;

@@ -27,7 +27,7 @@ path = "/run/agent.sock"
 "#;
 
 /// Starts the agent again, as the guest's init does; it is there when it answers on its socket.
-fn start_agent(guest: &Guest) -> Result<()> {
+pub(crate) fn start_agent(guest: &Guest) -> Result<()> {
     guest.shell(
         "setsid sh -c 'echo $$ >/run/agent.pid; . /etc/guest/agent' </dev/null >/dev/console 2>&1 & \
          until /usr/sbin/agent-under-test call --socket /run/agent.sock guest-ping >/dev/null 2>&1; do usleep 10000; done",
@@ -36,7 +36,7 @@ fn start_agent(guest: &Guest) -> Result<()> {
 }
 
 /// Kills it, and waits until it is gone.
-fn kill_agent(guest: &Guest, signal: &str) -> Result<()> {
+pub(crate) fn kill_agent(guest: &Guest, signal: &str) -> Result<()> {
     let line = format!(
         "pid=$(cat /run/agent.pid); kill -{signal} $pid; while [ -e /proc/$pid ]; do usleep 10000; done"
     );
