@@ -6,22 +6,24 @@
 
 CARGO ?= cargo
 RUN := target/run
+# The agent trusts nothing below a folder that others may write to, and a checkout may be there: what it is to trust is copied.
+TRUSTED := /tmp/waga-run-$(shell id -u)
 # A workspace of its own, built into the same folder.
 EXT := --manifest-path extensions/Cargo.toml --target-dir target
 
 .PHONY: run toolkit test bench lint packages install uninstall
 
-# The configuration is copied: the agent trusts no file that others may write, and a checkout may be such.
 run:
 	sh tests/install-packages c
 	$(CARGO) build --release -p waga
 	$(CARGO) build --release $(EXT)
-	@mkdir -p $(RUN) && chmod go-w $(RUN) && rm -f $(RUN)/agent.toml && \
-	cat agent.toml examples/extensions.toml >$(RUN)/agent.toml && chmod 0600 $(RUN)/agent.toml
+	@mkdir -p $(RUN) && mkdir -pm 0700 $(TRUSTED) && rm -f $(TRUSTED)/agent.toml && \
+	install -m 0755 target/release/waga target/release/waga-ext $(TRUSTED) && \
+	sed 's|"$(RUN)/|"$(TRUSTED)/|' examples/extensions.toml | cat agent.toml - >$(TRUSTED)/agent.toml && chmod 0600 $(TRUSTED)/agent.toml
 	for name in greeting host-name runaway; do \
-	    target/release/waga-ext build examples/$$name -o $(RUN)/$$name.wasm --cache $(RUN)/build || exit 1; \
-	    chmod go-w $(RUN)/$$name.wasm; done
-	@target/release/waga -c $(RUN)/agent.toml & agent=$$!; trap 'kill $$agent; wait $$agent' EXIT; \
+	    target/release/waga-ext build examples/$$name -o $(TRUSTED)/$$name.wasm --cache $(RUN)/build || exit 1; \
+	    chmod go-w $(TRUSTED)/$$name.wasm; done
+	@$(TRUSTED)/waga -c $(TRUSTED)/agent.toml & agent=$$!; trap 'kill $$agent; wait $$agent' EXIT; \
 	call() { echo; echo "$$ waga call --socket $(RUN)/agent.sock $$*"; \
 	    target/release/waga call --socket $(RUN)/agent.sock "$$@"; }; \
 	fails() { call "$$@"; test $$? -eq 1; }; \
@@ -39,7 +41,7 @@ run:
 	fails guest-acme-runaway && \
 	call guest-ping && \
 	call waga-get-extensions
-	@echo; echo "Start it yourself: target/release/waga -c $(RUN)/agent.toml"
+	@echo; echo "Start it yourself: $(TRUSTED)/waga -c $(TRUSTED)/agent.toml"
 	@echo "What it has:       target/release/waga call --socket $(RUN)/agent.sock"
 
 # The compiler of extensions, beside the agent that starts it.

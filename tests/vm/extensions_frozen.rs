@@ -2,7 +2,6 @@
 //! agent tells of itself.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};

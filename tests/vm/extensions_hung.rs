@@ -1,7 +1,6 @@
 //! A disk that does not answer, below a folder that an extension was granted: its calls end, and nobody else waits.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};

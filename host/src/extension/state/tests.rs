@@ -252,7 +252,7 @@ fn what_is_damaged_is_put_aside_when_something_is_kept() {
     commit(&store, &[("b", Some(b"2"))]).unwrap();
     assert_eq!(told(&self::store(&path).load().unwrap()), [("b".to_owned(), b"2".to_vec())]);
     let path = folder.path().join("large");
-    commit(&store(&path), &[("a", Some(b"1"))]).unwrap();
+    commit(&self::store(&path), &[("a", Some(b"1"))]).unwrap();
     fs::File::options().write(true).open(file(&path)).unwrap().set_len(17 << 20).unwrap();
     assert_eq!(told(&self::store(&path).load().unwrap()), []);
 }
