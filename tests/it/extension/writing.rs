@@ -2,10 +2,11 @@
 //! called in an agent.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{agent, compiler};
 use crate::docs::{blocks, root};
@@ -29,7 +30,10 @@ fn the_page_for_authors_leads_to_commands_that_are_called() {
             .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
     );
     let path = path.unwrap();
+    // Where other tests build, too: the standard library takes a minute, once.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples");
+    fs::create_dir_all(cache.join("cache")).unwrap();
+    let _ = symlink("cache", cache.join("waga-ext"));
     let (mut ran, mut compared, mut said) = (0, 0, String::new());
     for block in blocks(&root().join("docs/write-an-extension.md")) {
         if let Some(file) = &block.file {
@@ -48,7 +52,9 @@ fn the_page_for_authors_leads_to_commands_that_are_called() {
             said = String::from_utf8(done.stdout).unwrap();
             ran += 1;
         } else if block.language.is_empty() && block.follows {
-            assert!(said.ends_with(&block.text), "{}: {said}", block.place);
+            // On a terminal it has more lines.
+            let printed: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+            assert_eq!(serde_json::from_str::<Value>(&block.text).unwrap(), printed, "{}", block.place);
             compared += 1;
         }
     }
