@@ -185,7 +185,7 @@ fn crowd(guest: &Guest, agent: &mut Client, before: u64) -> Result<()> {
     await_until("calls in vain", LIMIT, || {
         let call = "/usr/sbin/agent-under-test call --socket /run/agent.sock --timeout 120 guest-test-file";
         guest.shell(&format!(
-            "for name in 1 2; do {call} what=read path=/mnt/hung/granted/$name >/dev/null 2>&1 & done; wait"
+            "for name in one four; do {call} what=read path=/mnt/hung/granted/$name/file >/dev/null 2>&1 & done; wait"
         ))?;
         Ok((one(agent, "hung")?["failures"].as_u64() > Some(failures)).then_some(()))
     })?;
