@@ -124,7 +124,7 @@ fn a_component_in_python_has_a_clock_randomness_and_a_place_for_what_it_prints()
     let (one, other) = (library(&mut client), library(&mut client));
     assert!(before <= one.0 && one.0 <= other.0 && other.0 <= now(), "{before} {one:?} {other:?}");
     assert!(one.2.len() == 16 && other.2.len() == 16 && one.2 != other.2, "{one:?} {other:?}");
-    assert!((0.0..1.0).contains(&one.1), "{one:?}");
+    assert!((0.0..1.0).contains(&one.1) && one.1 != other.1, "{one:?} {other:?}");
 
     client.run("guest-test-print", json!({"text": "a word of Python's"})).unwrap();
     agent.until("what it printed", |agent| agent.log().matches("a word of Python's").count() == 2);
