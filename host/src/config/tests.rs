@@ -197,7 +197,7 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ),
         (
             "[policy]\nblok = []",
-            "@/agent.toml:2:1: unknown field `blok`, expected one of `allow`, `block`, `exec`, `file`, `channel`; did you mean `block`?",
+            "@/agent.toml:2:1: unknown field `blok`, expected one of `allow`, `block`, `enable`, `exec`, `file`, `channel`; did you mean `block`?",
         ),
         ("\n\nchannel = 5", "@/agent.toml:3:11: "),
         ("[policy\n", "@/agent.toml:1:8: "),
@@ -263,9 +263,9 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
 fn what_is_dumped_reads_back_to_the_same() {
     let system = System::new(&[(
         "agent.toml",
-        "[[channel]]\nmethod = 'unix-listen'\npath = 's'\nmode = '0600'\nname = 'b'\n[policy]\nallow = ['x', 'y']\nblock = ['z']\n\
+        "[[channel]]\nmethod = 'unix-listen'\npath = 's'\nmode = '0600'\nname = 'b'\n[policy]\nallow = ['x', 'y']\nblock = ['z']\nenable = ['e']\n\
          [policy.exec]\nallow = [{ program = '/bin/ls', args = ['-l'], env = ['LANG=C'] }]\n[policy.file]\nread = ['/var/log']\n\
-         [policy.channel.b]\nblock = ['y']\n[log]\ntarget = 'journal'\nverbose = true\n[audit]\nfile = '/a'\n[freeze]\nhook = '/h'\nhook-timeout = '90s'\ndeadline = '1h 10m'\nexclude = ['/srv/*']\n",
+         [policy.channel.b]\nblock = ['y']\nenable = ['waga-reload']\n[log]\ntarget = 'journal'\nverbose = true\n[audit]\nfile = '/a'\n[freeze]\nhook = '/h'\nhook-timeout = '90s'\ndeadline = '1h 10m'\nexclude = ['/srv/*']\n",
     )]);
     let before = system.resolve("waga -b w").unwrap();
     let text = before.dump().unwrap();
@@ -277,6 +277,13 @@ fn what_is_dumped_reads_back_to_the_same() {
         (after.channels, after.log, after.audit, after.freeze),
         (before.channels, before.log, before.audit, before.freeze)
     );
+    let enabled = |policy: &Policy| {
+        let mut names: Vec<_> = policy.enabled().map(|(name, _)| name.to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(enabled(&before.policy), ["e", "waga-reload"]);
+    assert_eq!(enabled(&after.policy), enabled(&before.policy));
     for channel in ["b", "other"] {
         let registry = Registry::builtins();
         for slot in registry.slots() {
@@ -389,4 +396,22 @@ fn what_this_build_cannot_do_is_a_fault() {
         System::new(&[("agent.toml", "[extensions]\nstack = '1MiB'\n[extension.x]\nmodule = 'x'\n")]);
     let error = system.resolve("waga").unwrap_err();
     assert_eq!(error, "@/agent.toml:3:12: this build of waga runs no extensions");
+}
+
+#[test]
+fn what_is_off_by_default_is_on_by_any_file_that_says_so() {
+    let files = [
+        ("agent.toml", "[policy]\nenable = ['waga-reload']\n"),
+        ("agent.d/a.toml", "[policy]\nenable = ['waga-reload']\n"),
+    ];
+    let on = |files: &[(&str, &str)]| {
+        let system = System::new(files);
+        let config = system.config("waga");
+        why(&system, &config, "virtio-serial", "waga-reload")
+    };
+    assert_eq!(on(&[]), "off default");
+    assert_eq!(on(&files), "on @/agent.toml:2:11: [policy] enable");
+    assert_eq!(on(&files[1..]), "on @/agent.d/a.toml:2:11: [policy] enable");
+    let blocked = [files[0], ("agent.d/b.toml", "[policy]\nblock = ['waga-reload']\n")];
+    assert_eq!(on(&blocked), "off @/agent.d/b.toml:2:10: [policy] block");
 }

@@ -25,8 +25,9 @@ pub const ARTIFACTS: &str = "wasmtime-48.0.8-3";
 /// Calls of all extensions at once that are asked for from outside.
 pub(super) const AT_ONCE: usize = 16;
 
-/// Calls within those at once, by `next` or by name. What all of them may have in memory together is bounded by these two.
-pub(super) const WITHIN: usize = 64;
+/// Calls within those at once, by `next` or by name: as many as they have when each goes through the eight wraps that a command may have, for
+/// calls that keep one another from ending would all fail. What all of them may have in memory together is bounded by these two.
+pub(super) const WITHIN: usize = 8 * AT_ONCE;
 
 /// Stack of the agent's own code that runs beneath a component, in bytes.
 const HOST_STACK: usize = 512 << 10;
