@@ -86,7 +86,8 @@ fn every_link_leads_somewhere() {
             if link.contains("://") || link.contains(char::is_whitespace) {
                 continue;
             }
-            let (path, place) = link.split_once('#').map_or((link, None), |(path, place)| (path, Some(place)));
+            let (path, place) =
+                link.split_once('#').map_or((link, None), |(path, place)| (path, Some(place)));
             let target = if path.is_empty() { page.clone() } else { page.with_file_name("").join(path) };
             assert!(target.exists(), "{}: {link} leads nowhere", page.display());
             if let Some(place) = place {

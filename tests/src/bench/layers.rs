@@ -55,8 +55,9 @@ fn went_through(agent: &mut Agent, set: Set) -> Result<()> {
     ensure!(all.len() == set.count, "{} extensions", all.len());
     let counted: Option<Vec<(u64, u64)>> = all.iter().map(calls).collect();
     let counted = counted.context("waga-get-extensions counts no calls")?;
-    let all_alike =
-        counted.iter().all(|&(calls, failures)| calls > TRIPS as u64 && calls == counted[0].0 && failures == 0);
+    let all_alike = counted
+        .iter()
+        .all(|&(calls, failures)| calls > TRIPS as u64 && calls == counted[0].0 && failures == 0);
     ensure!(all_alike, "not every call went through every wrap: {counted:?}");
     Ok(())
 }
