@@ -80,7 +80,9 @@ impl Beneath<'_> {
         for _ in 0..TRIES {
             let named = match self.name(how.follow) {
                 Err(Errno::NOENT) if how.create => match self.create(how) {
-                    // It came about meanwhile; or it is a link to nowhere, which is not followed to make a file.
+                    // A link to nowhere is not followed to make a file.
+                    Err(Errno::EXIST) if !how.exclusive && self.is_link() => return Err(Errno::NOENT),
+                    // It came about meanwhile.
                     Err(Errno::EXIST) if !how.exclusive => continue,
                     made => return made.map(Opened::File),
                 },
@@ -105,6 +107,11 @@ impl Beneath<'_> {
             return Ok(Opened::File(file));
         }
         Err(Errno::AGAIN)
+    }
+
+    fn is_link(&self) -> bool {
+        let stat = self.name(false).and_then(fstat);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
     }
 
     /// What is there, if it is a file or a folder.

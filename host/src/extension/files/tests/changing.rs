@@ -50,6 +50,24 @@ fn what_may_be_read_cannot_be_changed() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
 }
 
+/// The file that it leads to might be made, but a link is nobody's to follow for that: said at once, and not as if it might come to be.
+#[test]
+fn no_file_is_made_through_a_link_to_nowhere() {
+    let place = Place::new();
+    let folder = place.at("out");
+    fs::create_dir(&folder).unwrap();
+    symlink("there", place.at("out/link")).unwrap();
+    let files = granted(&[], &[&folder]);
+    assert_eq!(open(&files, &place.at("out/link"), &MAKE).map(|_| ()), Err(Errno::NOENT));
+    let exclusive = How { exclusive: true, ..MAKE };
+    assert_eq!(open(&files, &place.at("out/link"), &exclusive).map(|_| ()), Err(Errno::EXIST));
+    assert!(!Path::new(&place.at("out/there")).exists());
+    // As soon as it leads somewhere, it is followed.
+    fs::write(place.at("out/there"), "old").unwrap();
+    write(&files, &place.at("out/link"), &MAKE, "new").unwrap();
+    assert_eq!(fs::read_to_string(place.at("out/there")).unwrap(), "new");
+}
+
 #[test]
 fn what_may_be_written_can_be_made_changed_and_removed() {
     let place = Place::new();
