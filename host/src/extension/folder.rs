@@ -51,6 +51,10 @@ pub(super) fn made(path: &Path) -> Result<OwnedFd, String> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
         _ => {}
     }
+    // What will be in it outlives a power cut only if it does, and the folder that was made for it.
+    for above in path.ancestors().skip(1).take(2).filter(|above| !above.as_os_str().is_empty()) {
+        File::open(above).and_then(|above| above.sync_all()).map_err(failed)?;
+    }
     open(path)?.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 

@@ -182,9 +182,14 @@ impl Store {
             return Err(Refused::Quota(too_much(entries.size(), quota)));
         }
         let folder = folder::made(&self.folder).map_err(Refused::Failed)?;
-        self.write(&folder, &format::encode(&entries, &self.source), stage)?;
-        *self.kept_mut() = Some(Arc::new(entries));
-        Ok(())
+        let written = self.write(&folder, &format::encode(&entries, &self.source), stage);
+        *self.kept_mut() = match &written {
+            Ok(()) => Some(Arc::new(entries)),
+            // Whether the old file is there or the new one, the disk knows.
+            Err(Refused::Failed(_)) => None,
+            Err(_) => Some(kept),
+        };
+        written
     }
 
     fn write(&self, folder: &OwnedFd, bytes: &[u8], stage: &Stage) -> Result<(), Refused> {

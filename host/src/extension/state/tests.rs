@@ -219,6 +219,26 @@ fn what_changes_nothing_writes_nothing_and_what_is_given_up_is_not_kept() {
     assert!(!stage.give_up());
 }
 
+/// Whether the old file or the new one is there after a disk failed, only the disk knows: it is asked again.
+#[test]
+fn after_a_failure_the_file_counts_and_not_what_was_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let store = store(&path);
+    commit(&store, &[("a", Some(b"1"))]).unwrap();
+    let written = fs::read(file(&path)).unwrap();
+    commit(&store, &[("a", Some(b"2"))]).unwrap();
+    // Nothing can be written there.
+    let unfinished = file(&path).with_extension("new");
+    fs::create_dir(&unfinished).unwrap();
+    assert!(matches!(commit(&store, &[("a", Some(b"3"))]), Err(Refused::Failed(_))));
+    fs::write(file(&path), written).unwrap();
+    assert_eq!(told(&store.load().unwrap()), [("a".to_owned(), b"1".to_vec())]);
+    fs::remove_dir(&unfinished).unwrap();
+    commit(&store, &[("b", Some(b"3"))]).unwrap();
+    assert_eq!(told(&self::store(&path).load().unwrap()).len(), 2);
+}
+
 #[test]
 fn what_is_damaged_is_put_aside_when_something_is_kept() {
     let folder = tempfile::tempdir().unwrap();
