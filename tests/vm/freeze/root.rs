@@ -39,7 +39,8 @@ fn its_own_root_is_frozen_and_memory_is_short() -> Result<()> {
             guest.shell(
                 "(while [ ! -e /run/enough ]; do tail /dev/zero; echo >>/run/ended; done) >/dev/null 2>&1 &",
             )?;
-            await_until("the kernel's want of memory", LIMIT, || {
+            // To fill it takes an emulated machine its time.
+            await_until("the kernel's want of memory", 3 * LIMIT, || {
                 guest.shell("echo 3 >/proc/sys/vm/drop_caches")?;
                 let ended = guest.shell("cat /run/ended 2>/dev/null | wc -l")?;
                 Ok((ended.parse::<u32>()? >= 2).then_some(()))
