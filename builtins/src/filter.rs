@@ -153,7 +153,7 @@ async fn feed_from<R: Read + Send + 'static>(pipe: Async<PipeWriter>, mut input:
         }
         if feed(&pipe, &piece[..read]).await.is_err() {
             // How it ends says why; as long as it runs, it has not been read.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
