@@ -127,6 +127,7 @@ impl<F: Future> Future for Metered<F> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "what passes is what is measured")]
 mod tests {
     use std::future::poll_fn;
     use std::thread;
