@@ -36,7 +36,7 @@ pub struct ExtensionInfo {
     /// Why it does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The file of its component.
+    /// The file of its component, or the folder of its scripts.
     pub source: String,
     /// SHA-256 of that, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +49,9 @@ pub struct ExtensionInfo {
     /// What it was granted: the interfaces that it imports, and, each as the key's own word and what stands there, its files (`read /PATH`,
     /// `write /PATH`), programs (`exec PROGRAM ARGUMENT…`), commands (`call NAME`) and variables (`env NAME`, never their values).
     pub grants: Vec<String>,
+    /// What of it is not used, each with the reason: the files of scripts that have faults.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// Whether its commands may run while filesystems are frozen.
     pub while_frozen: bool,
     /// What is done where a command that it lays over another fails: `error`, `builtin` or `builtin-always`.

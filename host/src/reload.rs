@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smol::channel::{Receiver, Sender};
-use waga_builtins::{Error, ExtensionState, Reloaded};
+use waga_builtins::{Error, ExtensionInfo, ExtensionState, Reloaded};
 
 use crate::check;
 use crate::cli::{Cli, Name};
@@ -151,11 +151,15 @@ async fn replace(
     Ok(Reloaded { needs_restart, warnings })
 }
 
-/// The extensions that do not run though they should, with the reason, which the log has of each.
+/// The extensions that do not run though they should, and the scripts, with the reason, which the log has of each.
 fn idle_extensions(registry: &Registry) -> impl Iterator<Item = String> {
     let is_idle = |state| !matches!(state, ExtensionState::Ready | ExtensionState::Disabled);
-    let idle = registry.extensions().into_iter().filter(move |it| is_idle(it.state));
-    idle.map(|it| format!("extension {}: {}", it.name, it.reason.unwrap_or_else(|| "not ready yet".into())))
+    let reasons = move |it: ExtensionInfo| {
+        let reason = is_idle(it.state).then(|| it.reason.unwrap_or_else(|| "not ready yet".into()));
+        let reasons = reason.into_iter().chain(it.faults);
+        reasons.map(|reason| format!("extension {}: {reason}", it.name)).collect::<Vec<_>>()
+    };
+    registry.extensions().into_iter().flat_map(reasons)
 }
 
 /// The commands of a configuration, with its extensions compiled and described while those of the last still serve.

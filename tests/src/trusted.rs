@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use nix::unistd::geteuid;
 
 /// What is built into one folder and looked for beside one another.
-const PROGRAMS: [&str; 2] = ["agent-under-test", "waga-ext"];
+const PROGRAMS: [&str; 3] = ["agent-under-test", "waga-ext", "script.wasm"];
 
 /// A program that was built, where it is, if the agent trusts what is beside it there; else a copy of it, beside copies of that.
 ///

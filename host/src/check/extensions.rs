@@ -73,6 +73,9 @@ impl Told {
                 }
             };
         }
+        for fault in &self.info.faults {
+            text += &format!("extension {name}: does not use {fault}\n");
+        }
         let mut free = Vec::new();
         for Ask { import, key, answer } in &self.asks {
             let key = key.as_ref().map(|key| format!(" ({key})")).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Extensions: which there are, what each is granted, and what bounds them.
 
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,8 +122,8 @@ pub struct Extension {
     pub name: Arc<str>,
     /// Where its table stands.
     pub origin: Origin,
-    /// The component's file.
-    pub module: PathBuf,
+    /// Where its commands come from.
+    pub code: Code,
     /// The commands that it adds, each with its place; `None`: every one that it has and nobody else does.
     pub add: Option<Vec<(Arc<str>, Origin)>>,
     /// The commands whose place it takes, each with its place.
@@ -148,6 +148,29 @@ pub struct Extension {
     pub write: Vec<String>,
     /// What bounds its calls.
     pub limits: CallLimits,
+}
+
+/// Where the commands of an extension come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Code {
+    /// A component, in this file.
+    Module(PathBuf),
+    /// Scripts, in this folder.
+    Scripts(PathBuf),
+}
+
+impl Code {
+    /// The file or the folder.
+    pub fn path(&self) -> &Path {
+        let (Self::Module(path) | Self::Scripts(path)) = self;
+        path
+    }
+
+    /// The same, to be changed.
+    pub(super) fn path_mut(&mut self) -> &mut PathBuf {
+        let (Self::Module(path) | Self::Scripts(path)) = self;
+        path
+    }
 }
 
 /// What is done where a command that an extension laid over another fails otherwise than by the component's own word.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::extension::GrantedProgram;
 use super::tests::System;
-use super::{CallLimits, Extension, Extensions, OnFailure, Runtime};
+use super::{CallLimits, Code, Extension, Extensions, OnFailure, Runtime};
 use crate::policy::Origin;
 
 /// Without the places, which differ from file to file.
@@ -74,7 +74,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
         Extension {
             name: name.into(),
             origin: Origin::option(""),
-            module: module.into(),
+            code: Code::Module(module.into()),
             add: add.map(names),
             overrides: Vec::new(),
             wraps: Vec::new(),
@@ -118,7 +118,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
     let here = std::env::current_dir().unwrap();
     assert_eq!(config.extensions.cache, here.join("c"));
     assert_eq!(config.extensions.state, here.join("s"));
-    assert_eq!(config.extensions.list[0].module, here.join("m"));
+    assert_eq!(config.extensions.list[0].code.path(), here.join("m"));
     // qemu-ga has none.
     assert_eq!(system.resolve("qemu-ga").unwrap().config.extensions, Extensions::default());
 }
@@ -192,7 +192,11 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ),
         ("[[extension]]\nmodule = 'x'".to_owned(), "1:1: invalid type: sequence, expected a table"),
         ("[extension.x]\npack = 'p'".to_owned(), "2:8: 'pack' is not built yet in this release"),
-        ("[extension.x]\nscripts = 'p'".to_owned(), "2:11: 'scripts' is not built yet"),
+        (
+            "[extension.x]\nscripts = 'p'\nmodule = 'm'".to_owned(),
+            "2:11: [extension.x] has both 'module' and 'scripts': give each a table of its own",
+        ),
+        ("[extension.x]\nscripts = ''".to_owned(), "2:11: scripts need a folder"),
     ];
     for (key, expected) in [
         ("override = ['guest-ping']", "3:13: 'guest-ping' is protected: no extension may provide it"),

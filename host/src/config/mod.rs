@@ -28,7 +28,7 @@ use std::sync::Arc;
 pub use channel::{Access, Channel, Endpoint, Method};
 #[cfg(feature = "extensions")]
 pub(crate) use extension::LARGEST_STATE;
-pub use extension::{CallLimits, Extension, Extensions, GrantedProgram, OnFailure, Runtime};
+pub use extension::{CallLimits, Code, Extension, Extensions, GrantedProgram, OnFailure, Runtime};
 pub use freeze::Freeze;
 pub use log::{Audit, Log, Target};
 #[cfg(feature = "extensions")]
@@ -182,7 +182,7 @@ impl Config {
         });
         let extensions = &mut self.extensions;
         let others = [&mut self.state_dir, &mut self.pid_file, &mut extensions.cache, &mut extensions.state];
-        let modules = extensions.list.iter_mut().map(|extension| &mut extension.module);
+        let modules = extensions.list.iter_mut().map(|extension| extension.code.path_mut());
         for path in files.chain(endpoints).chain(others).chain(&mut self.freeze.hook).chain(modules) {
             // It fails for an empty path and without a working folder: then opening it will say so.
             if let Ok(absolute) = std::path::absolute(&*path) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, Endpoint, Target};
+use super::{Code, Config, Endpoint, Target};
 
 /// Where the configuration is usually.
 const CONFIGURATION: &str = "/etc/waga";
@@ -59,8 +59,10 @@ impl Config {
             .extend(granted.map(|it| program(Path::new(&it.program), "a program that an extension may run")));
         places.extend(PROGRAMS.map(|path| program(Path::new(path), "its compiler")));
         places.extend(std::env::current_exe().ok().map(|path| program(&path, "its program")));
-        let modules = self.extensions.list.iter();
-        places.extend(modules.map(|extension| place(&extension.module, "the module of an extension")));
+        places.extend(self.extensions.list.iter().map(|extension| match &extension.code {
+            Code::Module(path) => place(path, "the module of an extension"),
+            Code::Scripts(path) => place(path, "the scripts of an extension"),
+        }));
         places
     }
 }

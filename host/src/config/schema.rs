@@ -204,6 +204,8 @@ pub(super) struct ExtensionTable {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) module: Option<Spanned<PathBuf>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) scripts: Option<Spanned<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) add: Option<Vec<Spanned<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) config: Option<Spanned<toml::Table>>,
@@ -213,8 +215,6 @@ pub(super) struct ExtensionTable {
     pub(super) exec: Option<Vec<Spanned<ProgramTable>>>,
     #[serde(skip_serializing)]
     pub(super) pack: Option<NotBuilt>,
-    #[serde(skip_serializing)]
-    pub(super) scripts: Option<NotBuilt>,
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub(super) overrides: Option<Vec<Spanned<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -336,7 +336,7 @@ impl ExtensionsTable {
 impl ExtensionTable {
     /// A key that is not built yet, with its place, if there is one.
     pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
-        first_of([("pack", &self.pack), ("scripts", &self.scripts), ("freeze-hooks", &self.freeze_hooks)])
+        first_of([("pack", &self.pack), ("freeze-hooks", &self.freeze_hooks)])
     }
 }
 

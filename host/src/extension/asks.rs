@@ -1,7 +1,7 @@
 //! What each extension asks for, and what the configuration says to that: for `waga check`, before anything of it is loaded.
 
 use super::description::Description;
-use super::grants::{asks_for_command, is_call, reason, uncalled};
+use super::grants::{self, asks_for_command, is_call, reason, uncalled};
 use super::imports::{Standing, command_of, standing};
 use super::set::Extensions;
 use crate::check::{Answer, Ask};
@@ -43,7 +43,8 @@ fn of(extension: &Extension, description: &Description) -> Vec<Ask> {
         };
         Ask { import: import.clone(), key, answer }
     };
-    description.imports.iter().map(ask).collect()
+    let has = |import: &&String| grants::has(extension, import);
+    description.imports.iter().filter(has).map(ask).collect()
 }
 
 /// The keys by which it is granted files, if this is the import of files. Without any it may import that all the same, and finds none.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `MODULE-KIND.cwasm` | the artifact made of the module with this digest, for this kind of engine |
 //! | `MODULE-KIND.json` | which engine it is for, the artifact's own digest, the description of the component |
+//! | `NAME.scripts.json` | what is known of the scripts of the extension NAME |
 //! | `NAME.module.json` | the module of the extension NAME: where it is, what the system says of it, its digest |
 //!
 //! Files come into being under another name and are renamed, so several may write, and one that is open never changes. Whatever cannot be
@@ -29,6 +30,7 @@ use super::digest::{Digest, Hasher};
 use super::engine::Kind;
 use super::folder::{self, Unusable};
 use super::module::{Fingerprint, Module};
+use super::scripts::Scripts;
 
 /// Begins the names of files that are being written.
 const UNFINISHED: &str = ".unfinished-";
@@ -219,6 +221,19 @@ impl Cache {
         }
     }
 
+    /// What was noted of an extension's scripts.
+    pub(super) fn scripts(&self, name: &str) -> Option<Scripts> {
+        self.read(&scripts_file(name), LARGEST_DESCRIPTION)
+    }
+
+    /// Notes what is known of an extension's scripts, so that the next start need not run them. That it cannot is told once.
+    pub(super) fn note_scripts(&self, name: &str, scripts: &Scripts) {
+        let noted = self.made().and_then(|folder| self.write_json(&folder, &scripts_file(name), scripts));
+        if let Err(error) = noted {
+            self.tell(&error);
+        }
+    }
+
     fn tell(&self, error: &CacheError) {
         match self.told.swap(true, Ordering::Relaxed) {
             false => tracing::warn!(
@@ -309,6 +324,7 @@ impl Cache {
             let name = name.to_string_lossy();
             let is_made = [".cwasm", ".json"].iter().any(|end| name.ends_with(end))
                 && !name.ends_with(&module_file(""))
+                && !name.ends_with(&scripts_file(""))
                 && !used.iter().any(|digest| name.starts_with(&**digest));
             let most = match name.starts_with(UNFINISHED) {
                 true => LEFT_BEHIND,
@@ -325,6 +341,10 @@ impl Cache {
 
 fn entry_name(module: Digest, kind: Kind) -> String {
     format!("{module}-{}", kind.as_str())
+}
+
+fn scripts_file(name: &str) -> String {
+    format!("{name}.scripts.json")
 }
 
 fn module_file(name: &str) -> String {

@@ -13,6 +13,7 @@ use super::files::{Files, Slots};
 use super::log::Journal;
 use super::meter::Meter;
 use super::reach::Reach;
+use super::scripts::Script;
 use super::state::Session;
 use crate::config::CallLimits;
 
@@ -50,6 +51,8 @@ pub struct Grant {
     pub while_frozen: bool,
     /// What it may have of files.
     pub files: Arc<Files>,
+    /// The file that the engine of scripts is to run.
+    pub script: Option<Script>,
 }
 
 /// The data of a call's store.

@@ -3,7 +3,7 @@
 use super::description::Description;
 use super::imports::{Standing, command_of, is_exec, standing};
 use super::names::is_interface;
-use crate::config::Extension;
+use crate::config::{Code, Extension};
 
 /// Most commands of one component: each is listed by guest-info, and looked up by the thread that serves channels.
 const COMMANDS: usize = 256;
@@ -41,10 +41,22 @@ pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
         Standing::Granted(_) if is_call(import) && !extension.commands.is_empty() => None,
         Standing::Forbidden(reason) => Some(format!("imports {import}, and {reason}")),
         Standing::Granted(_) if is_exec(import) && !extension.exec.is_empty() => None,
+        Standing::Granted(_) if !has(extension, import) => None,
         Standing::Unknown => Some(format!("imports {import}, which this agent does not have")),
         Standing::Granted(line) => {
             Some(format!("imports {import}, which is not granted; add to {table}: {line}"))
         }
+    }
+}
+
+/// Whether an extension has something of what it imports: the engine of scripts imports what any of them may want, and each that asks for what
+/// was not granted is told so then.
+pub(super) fn has(extension: &Extension, import: &str) -> bool {
+    match &extension.code {
+        Code::Module(_) => true,
+        Code::Scripts(_) if is_call(import) => !extension.commands.is_empty(),
+        Code::Scripts(_) if is_exec(import) => !extension.exec.is_empty(),
+        Code::Scripts(_) => true,
     }
 }
 

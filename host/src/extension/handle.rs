@@ -14,7 +14,7 @@ use super::contract::Contract;
 use super::engine::{AT_ONCE, Engine, WITHIN};
 use super::failure::Failure;
 use super::reach::{Reach, checked};
-use super::set::Extensions;
+use super::set::{Extensions, Loaded};
 use super::unit::Unit;
 use crate::config::OnFailure;
 use crate::registry::Below;
@@ -166,10 +166,19 @@ impl Handle {
                 pause.failures, pause.reason
             ));
         }
-        let (engine, sandbox) = match self.set.sandbox(&self.unit, deadline).await {
+        let Loaded { engine, sandbox, known } = match self.set.sandbox(&self.unit, deadline).await {
             Ok(loaded) => loaded,
             Err(reason) => return Outcome::Unavailable(reason),
         };
+        if let Some(scripts) = &known.scripts {
+            let Some(script) = scripts.script(&self.name) else {
+                return Outcome::Unavailable("no script defines it any more".into());
+            };
+            if let Some(Err(fault)) = scripts.rule(&self.name).map(|rule| rule.check(arguments.text())) {
+                return Outcome::Ended(Err(Error::generic(fault.to_string())));
+            }
+            grant.script = Some(script);
+        }
         let _turns = match self.turns(&engine, below.is_nested(), deadline).await {
             Ok(turns) => turns,
             Err(reason) => return Outcome::Failed(format!("was not called: {reason}")),

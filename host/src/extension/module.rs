@@ -141,6 +141,26 @@ impl Module {
         }
     }
 
+    /// All of it, as text: to be asked of small ones only.
+    ///
+    /// # Errors
+    /// As [`Self::digest`], or it is not UTF-8.
+    pub(super) fn text(&self) -> Result<(String, Digest), ModuleError> {
+        let (mut hasher, mut bytes, mut piece) = (Hasher::default(), Vec::new(), vec![0; PIECE]);
+        loop {
+            match self.read_at(&mut piece, bytes.len() as u64)? {
+                0 => break,
+                read => bytes.extend_from_slice(&piece[..read]),
+            }
+        }
+        hasher.update(&bytes);
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let place = error.utf8_error().valid_up_to();
+            ModuleError::Refused(format!("{}: is not UTF-8 at byte {place}", self.path.display()))
+        })?;
+        Ok((text, hasher.finish()))
+    }
+
     /// The bytes once more, from the same open file. At their end it fails with [`ModuleError::Changed`] if they are others than those
     /// of this digest.
     pub(super) fn bytes(self: Arc<Self>, expected: Digest) -> Bytes {

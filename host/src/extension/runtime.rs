@@ -87,17 +87,22 @@ impl Runtime {
         };
         let this = self.clone();
         let find = move || {
-            let found = *this.kind.get_or_init(|| match this.source.try_page() {
-                Ok(()) => Kind::Native,
-                Err(error) => {
-                    tracing::warn!(%error, "no machine code can be run here: components are interpreted");
-                    Kind::Pulley
-                }
-            });
+            let found = this.find_kind();
             drop(writer);
             found
         };
         Ok(smol::unblock(find).await)
+    }
+
+    /// What a try comes to, here and now; it is tried once.
+    pub(super) fn find_kind(&self) -> Kind {
+        *self.kind.get_or_init(|| match self.source.try_page() {
+            Ok(()) => Kind::Native,
+            Err(error) => {
+                tracing::warn!(%error, "no machine code can be run here: components are interpreted");
+                Kind::Pulley
+            }
+        })
     }
 }
 

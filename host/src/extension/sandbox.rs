@@ -83,6 +83,17 @@ impl fmt::Display for Unfit {
 
 impl std::error::Error for Unfit {}
 
+/// Why a handler's commands are not known.
+#[derive(Debug)]
+pub(super) enum Unnamed {
+    /// It did not answer.
+    Failed(Failure),
+    /// Its own word.
+    Said(String),
+    /// It is no such handler.
+    Other,
+}
+
 impl Sandbox {
     /// Links a component to all that there is. What it may have of that was decided before, by its imports.
     ///
@@ -137,7 +148,22 @@ impl Sandbox {
             return Err(format!("imports {import}, which no agent of this version has"));
         }
         let sandbox = Arc::new(Self::new(component, &description).map_err(|unfit| unfit.to_string())?);
-        for name in sandbox.names(engine).await? {
+        let limits = Arc::new(CallLimits {
+            cpu: NAMING,
+            time: NAMING * 2,
+            memory: 256 << 20,
+            ..CallLimits::default()
+        });
+        let grant =
+            Grant { name: "handler".into(), config: "{}".into(), limits: limits.clone(), ..Grant::default() };
+        let names = sandbox.names(engine, grant).await.map_err(|unnamed| match unnamed {
+            Unnamed::Failed(failure) => {
+                format!("its handler did not name its commands: it {}", failure.text(&limits))
+            }
+            Unnamed::Said(text) => format!("its handler does not name its commands: {text}"),
+            Unnamed::Other => "its waga:extension/handler is not that of version 1.0.0".to_owned(),
+        });
+        for name in names? {
             if !is_command(&name) {
                 return Err(format!(
                     "its handler names '{}', which cannot be a command's name",
@@ -152,16 +178,12 @@ impl Sandbox {
     }
 
     /// The names of the commands that its handler has.
-    async fn names(self: Arc<Self>, engine: &Arc<Engine>) -> Result<Vec<String>, String> {
-        let limits = Arc::new(CallLimits {
-            cpu: NAMING,
-            time: NAMING * 2,
-            memory: 256 << 20,
-            ..CallLimits::default()
-        });
-        let grant =
-            Grant { name: "handler".into(), config: "{}".into(), limits: limits.clone(), ..Grant::default() };
-        let until = engine.until(Instant::now() + limits.time);
+    pub(super) async fn names(
+        self: Arc<Self>,
+        engine: &Arc<Engine>,
+        grant: Grant,
+    ) -> Result<Vec<String>, Unnamed> {
+        let until = engine.until(Instant::now() + grant.limits.time);
         let call = async move {
             let late = async {
                 until.await;
@@ -170,24 +192,20 @@ impl Sandbox {
             let function = self.handler.as_ref().ok_or(Failure::Answer("it has no handler"))?.commands;
             or(self.execute(grant, function, Vec::new(), Arc::default()), late).await
         };
-        let value = engine.spawn(call).await;
-        let value = value.map_err(|failure| {
-            format!("its handler did not name its commands: it {}", failure.text(&limits))
-        })?;
-        let other = || "its waga:extension/handler is not that of version 1.0.0".to_owned();
+        let value = engine.spawn(call).await.map_err(Unnamed::Failed)?;
         let (Some(Val::Result(Ok(Some(value)))) | Some(Val::Result(Err(Some(value))))) = value else {
-            return Err(other());
+            return Err(Unnamed::Other);
         };
         match *value {
             Val::List(names) => {
                 let name = |value| match value {
                     Val::String(name) => Ok(name),
-                    _ => Err(other()),
+                    _ => Err(Unnamed::Other),
                 };
                 names.into_iter().map(name).collect()
             }
-            Val::String(text) => Err(format!("its handler does not name its commands: {text}")),
-            _ => Err(other()),
+            Val::String(text) => Err(Unnamed::Said(text)),
+            _ => Err(Unnamed::Other),
         }
     }
 
@@ -232,7 +250,12 @@ impl Sandbox {
     ) -> Result<Answer, Failure> {
         let limits = grant.limits.clone();
         let most = usize::try_from(limits.message).unwrap_or(usize::MAX);
-        let entry = self.commands.get(command).ok_or(Failure::Answer("it has no such command"))?;
+        let entry = match &grant.script {
+            // Which commands there are is the scripts' word, and not that of the component that runs them.
+            Some(_) => Some(&Entry::Handler),
+            None => self.commands.get(command),
+        };
+        let entry = entry.ok_or(Failure::Answer("it has no such command"))?;
         let (function, params) = match (entry, &self.handler) {
             (Entry::Typed(function, signature), _) => {
                 let budget = most.saturating_mul(AS_VALUES);

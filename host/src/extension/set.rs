@@ -5,6 +5,7 @@
 
 mod open;
 mod provide;
+mod scripts;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -22,15 +23,31 @@ use super::engine::Engine;
 use super::reach::Commands;
 use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
+use super::scripts::no_engine;
 use super::source::{Fault, Known, Source};
 use super::state::Stores;
 use super::unit::{Again, Phase, Unit};
 use super::{artifact, grants, imports};
 use crate::config;
 use crate::config::command_name::{is_command, is_protected};
+use scripts::Scripted;
 
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An extension that can be called.
+pub(super) struct Loaded {
+    pub(super) engine: Arc<Engine>,
+    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) known: Arc<Known>,
+}
+
+/// What came of loading a component.
+enum Linked {
+    Ready(Arc<Known>, Arc<Sandbox>),
+    /// It was another one by now, which must not be loaded.
+    Not(Phase),
+}
 
 /// What is told of a change.
 type Changed = dyn Fn(&Arc<Extensions>) + Send + Sync;
@@ -68,8 +85,16 @@ impl Extensions {
         }
     }
 
-    /// Opens what each is granted of files, here and now: what is refused of it is told, as when it is loaded.
-    pub fn examine(&self) {
+    /// Finds out here and now what can be: what is refused of the files that each is granted, as when it is loaded, and what is wrong with
+    /// scripts. There is no agent; nothing is kept.
+    pub fn examine(self: &Arc<Self>) {
+        let of_scripts =
+            |unit: &&Arc<Unit>| unit.folder().is_some() && matches!(unit.phase(), Phase::Starting);
+        for unit in self.units.iter().filter(of_scripts) {
+            self.runtime.find_kind();
+            let found = smol::block_on(fenced(self.discover(unit)));
+            unit.set(found.unwrap_or_else(|fault| phase_of(fault, None)));
+        }
         for unit in &self.units {
             let phase = unit.phase();
             if !matches!(phase, Phase::Missing(..) | Phase::Failed(..) | Phase::Refused(..))
@@ -141,13 +166,14 @@ impl Extensions {
         self: &Arc<Self>,
         unit: &Arc<Unit>,
         deadline: Instant,
-    ) -> Result<(Arc<Engine>, Arc<Sandbox>), String> {
+    ) -> Result<Loaded, String> {
         loop {
             let changed = self.event.listen();
             let phase = unit.phase();
             match &phase {
-                Phase::Loaded(_, sandbox) => {
-                    return Ok((self.runtime.started().ok_or("has no engine")?, sandbox.clone()));
+                Phase::Loaded(known, sandbox) => {
+                    let engine = self.runtime.started().ok_or("has no engine")?;
+                    return Ok(Loaded { engine, sandbox: sandbox.clone(), known: known.clone() });
                 }
                 // Nothing is read then.
                 _ if self.is_frozen() => return Err("not loaded before filesystems were frozen".into()),
@@ -173,7 +199,8 @@ impl Extensions {
         let config = &unit.config;
         grant.agent = self.agent.get().cloned().unwrap_or_default();
         let agent = grant.agent.clone();
-        grant.state = Arc::new(self.stores.session(&config.name, &config.module, config.limits.state, agent));
+        grant.state =
+            Arc::new(self.stores.session(&config.name, config.code.path(), config.limits.state, agent));
     }
 
     /// Begins anew with an extension that failed for a reason that may have passed, if it is time for that; whether it did.
@@ -203,11 +230,8 @@ impl Extensions {
     fn begin(self: &Arc<Self>, unit: &Arc<Unit>) {
         let (this, unit) = (self.clone(), unit.clone());
         self.spawn(async move {
-            let known = fenced(this.discover(&unit)).await;
-            this.enter(
-                &unit,
-                known.map_or_else(|fault| phase_of(fault, None), |known| settled(&unit, known.into())),
-            );
+            let phase = fenced(this.discover(&unit)).await;
+            this.enter(&unit, phase.unwrap_or_else(|fault| phase_of(fault, None)));
         });
     }
 
@@ -222,7 +246,23 @@ impl Extensions {
         });
     }
 
-    async fn loaded(self: &Arc<Self>, unit: &Arc<Unit>, mut known: Arc<Known>) -> Result<Phase, Fault> {
+    async fn loaded(self: &Arc<Self>, unit: &Arc<Unit>, known: Arc<Known>) -> Result<Phase, Fault> {
+        let (known, sandbox) = match self.linked(unit, known).await? {
+            Linked::Ready(known, sandbox) => (known, sandbox),
+            Linked::Not(phase) => return Ok(phase),
+        };
+        if unit.folder().is_none() {
+            return Ok(Phase::Loaded(known, sandbox));
+        }
+        let Scripted { known, .. } = self.scripted(unit, known, Some(sandbox.clone())).await?;
+        Ok(match settled(unit, known) {
+            Phase::Known(known) => Phase::Loaded(known, sandbox),
+            other => other,
+        })
+    }
+
+    /// Loads the component of an extension that is known. If it is another one by now, it is found out about anew first.
+    async fn linked(self: &Arc<Self>, unit: &Arc<Unit>, mut known: Arc<Known>) -> Result<Linked, Fault> {
         let engine = self.runtime.engine(|| self.agent()).await?;
         // What is in the cache may have been compiled for what turns out not to run here, or be damaged, or have been changed meanwhile:
         // each is mended by finding out anew, once.
@@ -234,7 +274,7 @@ impl Extensions {
                 if again.kind != with.kind() {
                     return Ok(None);
                 }
-                let Some(file) = this.source.artifact(&what.config.module, &again)? else { return Ok(None) };
+                let Some(file) = this.source.artifact(&what.module(), &again)? else { return Ok(None) };
                 let component = match artifact::load(with.wasmtime(), &file) {
                     Ok(component) => component,
                     Err(error) => {
@@ -255,33 +295,45 @@ impl Extensions {
                 }
             });
             if let Some(sandbox) = sandbox.await? {
-                return Ok(Phase::Loaded(known, Arc::new(sandbox)));
+                return Ok(Linked::Ready(known, Arc::new(sandbox)));
             }
             if last {
                 break;
             }
             match settled(unit, self.rediscover(unit, &known).await?.into()) {
                 Phase::Known(again) => known = again,
-                other => return Ok(other),
+                other => return Ok(Linked::Not(other)),
             }
         }
         Err(Fault::Refused("what was compiled of it cannot be loaded; the agent's log says why".into()))
     }
 
-    /// What an extension is, from the cache or by compiling it.
-    async fn discover(self: &Arc<Self>, unit: &Arc<Unit>) -> Result<Known, Fault> {
+    /// What an extension is, from the cache or by compiling it, and by running those of its scripts of which nothing is known.
+    async fn discover(self: &Arc<Self>, unit: &Arc<Unit>) -> Result<Phase, Fault> {
         let kind = self.runtime.kind(|| self.agent()).await?;
         thawed(|| self.agent()).await;
-        self.source.known(self.agent(), unit.name(), &unit.config.module, kind, None).await
+        let module = unit.module();
+        let known = self.source.known(self.agent(), unit.name(), &module, kind, None).await;
+        let known = known.map_err(|fault| match fault {
+            Fault::Missing(_) if unit.folder().is_some() && !module.exists() => {
+                Fault::Missing(no_engine(&module))
+            }
+            other => other,
+        })?;
+        let Scripted { known, sandbox } = self.scripted(unit, known.into(), None).await?;
+        Ok(match (settled(unit, known), sandbox) {
+            (Phase::Known(known), Some(sandbox)) => Phase::Loaded(known, sandbox),
+            (phase, _) => phase,
+        })
     }
 
-    /// As [`Self::discover`], but what the cache holds of it did not do.
+    /// What the component of an extension is, where what the cache holds of it did not do.
     async fn rediscover(self: &Arc<Self>, unit: &Arc<Unit>, known: &Arc<Known>) -> Result<Known, Fault> {
         let kind = self.runtime.kind(|| self.agent()).await?;
         thawed(|| self.agent()).await;
         // Of another kind it was not looked for yet.
         let distrusted = (known.kind == kind).then_some(known.digest);
-        self.source.known(self.agent(), unit.name(), &unit.config.module, kind, distrusted).await
+        self.source.known(self.agent(), unit.name(), &unit.module(), kind, distrusted).await
     }
 
     /// Puts an extension into another phase, and tells those whom it concerns.

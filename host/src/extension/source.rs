@@ -19,6 +19,7 @@ use super::description::Description;
 use super::digest::Digest;
 use super::engine::{ARTIFACTS, Kind};
 use super::module::{Fingerprint, Module, ModuleError};
+use super::scripts::Scripts;
 use crate::config::{Extensions, Runtime};
 
 /// Modules that are read at once: a hundred declared ones do not come to a hundred threads.
@@ -38,7 +39,7 @@ pub(super) enum Fault {
 }
 
 /// What is known of a module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) digest: Digest,
     pub(super) description: Description,
@@ -46,7 +47,9 @@ pub(super) struct Known {
     pub(super) kind: Kind,
     /// What the system said of the module.
     pub(super) fingerprint: Fingerprint,
-    compiled: Compiled,
+    /// What is known of the scripts that it is to run, if it is their engine.
+    pub(super) scripts: Option<Arc<Scripts>>,
+    compiled: Arc<Compiled>,
 }
 
 /// Where what was compiled is.
@@ -95,6 +98,27 @@ impl Source {
             Runtime::Pulley => &[Kind::Pulley],
         };
         kinds.iter().find_map(|&kind| cached(cache, digest, kind, &fingerprint))
+    }
+
+    /// What is known of the scripts of the extension `name`, if this engine ran them and the folder is still as it was. None of them is read.
+    pub(super) fn remembered_scripts(&self, name: &str, folder: &Path, engine: Digest) -> Option<Scripts> {
+        self.noted_scripts(name, folder, engine).filter(Scripts::is_still)
+    }
+
+    /// The same, whatever became of the folder since.
+    pub(super) fn noted_scripts(&self, name: &str, folder: &Path, engine: Digest) -> Option<Scripts> {
+        self.cache.as_ref()?.scripts(name).filter(|noted| noted.is_of(folder, engine))
+    }
+
+    /// Keeps what is known of an extension's scripts.
+    pub(super) async fn note_scripts(
+        self: &Arc<Self>,
+        agent: Option<Arc<Agent>>,
+        name: &Arc<str>,
+        scripts: Arc<Scripts>,
+    ) {
+        let name = name.clone();
+        self.write(agent, move |cache| cache.note_scripts(&name, &scripts)).await;
     }
 
     /// Finds out about a module: by its digest in the cache, unless it is `distrusted`, else by compiling it.
@@ -153,7 +177,8 @@ impl Source {
                 Fault::Failed(format!("what was compiled of it cannot be opened: {error}"))
             })?),
         };
-        Ok(Known { digest, description, kind, fingerprint, compiled })
+        let compiled = Arc::new(compiled);
+        Ok(Known { digest, description, kind, fingerprint, scripts: None, compiled })
     }
 
     /// What was compiled, to be mapped, after looking again at the module and at it; `None` if either is not what it was.
@@ -162,7 +187,7 @@ impl Source {
             tracing::info!("{}: changed since it was compiled", path.display());
             return Ok(None);
         }
-        let file = match (&known.compiled, &self.cache) {
+        let file = match (&*known.compiled, &self.cache) {
             (Compiled::InMemory(file), _) => file.try_clone().map_err(|error| error.to_string()),
             (Compiled::Cached(entry), Some(cache)) => {
                 cache.artifact(entry).map_err(|error| error.to_string())
@@ -208,7 +233,8 @@ fn cached(cache: &Cache, digest: Digest, kind: Kind, fingerprint: &Fingerprint) 
         description: entry.description.clone(),
         kind,
         fingerprint: fingerprint.clone(),
-        compiled: Compiled::Cached(entry),
+        scripts: None,
+        compiled: Arc::new(Compiled::Cached(entry)),
     })
 }
 

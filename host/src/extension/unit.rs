@@ -1,6 +1,7 @@
 //! One extension as it is now: what is known of it, whether it can be called, and if not, why.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,9 @@ use super::grants;
 use super::health::Health;
 use super::sandbox::Sandbox;
 use super::schema;
+use super::scripts::{self, Scripts};
 use super::source::Known;
-use crate::config::{CallLimits, Extension, OwnPlace};
+use crate::config::{CallLimits, Code, Extension, OwnPlace};
 
 /// How soon something is tried again that failed for a reason that may pass; each time in a row twice as long.
 const FIRST: Duration = Duration::from_secs(10);
@@ -37,6 +39,8 @@ pub(super) struct Unit {
     retry: Mutex<Retry>,
     /// Which of its functions cannot be laid over what they are to be laid over, and why, once it is known.
     pub(super) misfits: Mutex<HashMap<String, String>>,
+    /// What was known of its scripts by the configuration before.
+    pub(super) scripts_before: Option<Arc<Scripts>>,
     /// What it provides, by name, once that is settled with the others.
     pub(super) provided: Mutex<Vec<ExtensionCommand>>,
 }
@@ -118,6 +122,7 @@ impl Unit {
             phase: Mutex::new(Phase::Starting),
             retry: Mutex::default(),
             misfits: Mutex::default(),
+            scripts_before: None,
             provided: Mutex::default(),
         }
     }
@@ -125,6 +130,7 @@ impl Unit {
     /// The same extension by a later configuration: how it fared goes on, and so do its turns if there are as many.
     pub(super) fn after(mut self, before: &Self) -> Self {
         self.health = before.health.clone();
+        self.scripts_before = before.phase().known().and_then(|known| known.scripts.clone());
         if self.config.limits.concurrency == before.config.limits.concurrency {
             self.permits = before.permits.clone();
         }
@@ -133,6 +139,22 @@ impl Unit {
 
     pub(super) fn name(&self) -> &Arc<str> {
         &self.config.name
+    }
+
+    /// Where its component is: that of its scripts is one for all.
+    pub(super) fn module(&self) -> PathBuf {
+        match &self.config.code {
+            Code::Module(path) => path.clone(),
+            Code::Scripts(_) => scripts::engine(),
+        }
+    }
+
+    /// The folder of its scripts.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match &self.config.code {
+            Code::Module(_) => None,
+            Code::Scripts(path) => Some(path),
+        }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -208,7 +230,7 @@ impl Unit {
         let phase = self.phase();
         let known = phase.known()?;
         let Some(command) = known.description.commands.iter().find(|command| command.name == name) else {
-            return Some("its component has no such command".to_owned());
+            return Some(self.none(known));
         };
         match &command.kind {
             Kind::Refused(reason) => Some(reason.clone()),
@@ -216,6 +238,14 @@ impl Unit {
                 self.misfits.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
             }
         }
+    }
+
+    /// Why it has not a command that it is said to have.
+    fn none(&self, known: &Known) -> String {
+        let Some(folder) = self.folder() else { return "its component has no such command".to_owned() };
+        let faults = known.scripts.as_ref().map(|scripts| scripts.faults()).unwrap_or_default();
+        let faults = if faults.is_empty() { String::new() } else { format!(" ({})", faults.join("; ")) };
+        format!("no script in {} defines it{faults}", folder.display())
     }
 
     /// The names of a command's arguments, where they are known.
@@ -226,7 +256,10 @@ impl Unit {
             Some(Kind::Typed(signature)) => {
                 signature.params.iter().map(|(name, _)| name.as_str().into()).collect()
             }
-            _ => Vec::new(),
+            _ => {
+                let rule = phase.known().and_then(|known| known.scripts.as_ref()?.rule(command));
+                rule.map(|rule| rule.names().map(Into::into).collect()).unwrap_or_default()
+            }
         }
     }
 
@@ -262,7 +295,7 @@ impl Unit {
                 Phase::Refused(..) => ExtensionState::Refused,
             },
             reason: phase.reason().filter(|_| !matches!(phase, Phase::Starting)).map(str::to_owned),
-            source: self.config.module.display().to_string(),
+            source: self.config.code.path().display().to_string(),
             digest: known.map(|known| known.digest.to_string()),
             runtime: match &phase {
                 Phase::Loaded(known, _) => Some(known.kind.as_str()),
@@ -272,11 +305,15 @@ impl Unit {
             grants: match (phase.reason(), known) {
                 (None, Some(known)) => {
                     let files = self.grant.files.told();
-                    let imports = known.description.imports.iter().cloned();
+                    let has = |import: &&String| grants::has(&self.config, import);
+                    let imports = known.description.imports.iter().filter(has).cloned();
                     imports.chain(files).chain(grants::told(&self.config)).collect()
                 }
                 _ => Vec::new(),
             },
+            faults: known
+                .and_then(|known| Some(known.scripts.as_ref()?.faults().to_vec()))
+                .unwrap_or_default(),
             while_frozen: self.config.while_frozen,
             on_failure: self.config.on_failure.as_str(),
             limits: limits(&self.config.limits),

@@ -14,6 +14,7 @@ mod hostile;
 mod keeping;
 mod laying;
 mod reloading;
+mod script;
 mod scripts;
 mod state;
 mod types;

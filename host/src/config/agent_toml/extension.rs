@@ -12,7 +12,7 @@ use toml::Spanned;
 use waga_builtins::FAMILIES;
 
 use super::super::command_name::{LONGEST, is_command, is_extension, is_protected};
-use super::super::extension::{CallLimits, Extension, LARGEST_STATE, OnFailure, Runtime, Said};
+use super::super::extension::{CallLimits, Code, Extension, LARGEST_STATE, OnFailure, Runtime, Said};
 use super::super::schema::{ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
 use super::super::{ConfigError, size};
 use super::Source;
@@ -74,9 +74,20 @@ impl Source<'_> {
         }
         self.is_built(table.not_built())?;
         let key = format!("[extension.{name}]");
-        let module = table.module.ok_or_else(|| {
-            self.error(&place, format!("{key} needs the key 'module': the file of a component"))
-        })?;
+        let code = match (table.module, table.scripts) {
+            (Some(module), None) => Code::Module(self.some_path(module, "a module needs a file")?),
+            (None, Some(scripts)) => Code::Scripts(self.some_path(scripts, "scripts need a folder")?),
+            (Some(_), Some(scripts)) => {
+                let text = format!("{key} has both 'module' and 'scripts': give each a table of its own");
+                return Err(self.error(&scripts.span(), text));
+            }
+            (None, None) => {
+                let text = format!(
+                    "{key} needs the key 'module', the file of a component, or 'scripts', a folder of JavaScript files"
+                );
+                return Err(self.error(&place, text));
+            }
+        };
         let config = match table.config {
             Some(config) => {
                 let json = object(config.get_ref(), "config");
@@ -90,7 +101,7 @@ impl Source<'_> {
         Ok(Extension {
             name: name.as_str().into(),
             origin: self.origin(&place, key.clone()),
-            module: self.some_path(module, "a module needs a file")?,
+            code,
             add: match table.add {
                 None => None,
                 names => Some(self.provided("add", names, &key, &mut provided)?),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::super::extension::{CallLimits, Extension, Extensions, GrantedProgram, OnFailure};
+use super::super::extension::{CallLimits, Code, Extension, Extensions, GrantedProgram, OnFailure};
 use super::super::schema::{
     CompileTable, ExtensionTable, ExtensionsTable, InOrder, LimitsTable, ProgramTable, Size,
 };
@@ -34,8 +34,13 @@ pub(super) fn extensions(extensions: &Extensions) -> ExtensionsTable {
 pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOrder<ExtensionTable> {
     let table = |(extension, settings): (&Extension, &Option<toml::Table>)| {
         let limits = limits(&extension.limits);
+        let (module, scripts) = match &extension.code {
+            Code::Module(path) => (Some(plain(path.clone())), None),
+            Code::Scripts(path) => (None, Some(plain(path.clone()))),
+        };
         let table = ExtensionTable {
-            module: Some(plain(extension.module.clone())),
+            module,
+            scripts,
             add: extension.add.as_ref().map(|names| all(names)),
             overrides: names(&extension.overrides),
             wrap: names(&extension.wraps),

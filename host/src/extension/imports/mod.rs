@@ -7,6 +7,7 @@ pub(super) mod exec;
 mod filesystem;
 mod own;
 mod random;
+mod script;
 mod shell;
 mod sockets;
 mod state;
@@ -75,6 +76,7 @@ pub fn standing(import: &str) -> Standing {
         None => false,
     };
     if ["log", "config", "next", "state"].into_iter().any(own)
+        || is_interface(import, "waga:script/source", "1")
         || LINKED.iter().any(|interface| wasi(interface))
     {
         Standing::Free
@@ -112,6 +114,7 @@ pub(super) fn link(linker: &mut Linker<Call>) -> wasmtime::Result<()> {
     clocks::link(linker)?;
     filesystem::link(linker)?;
     random::link(linker)?;
+    script::link(linker)?;
     shell::link(linker)?;
     state::link(linker)?;
     exec::link(linker)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use event_listener::Event;
 
+use super::scripts::{tell_faults, with};
 use super::{Extensions, settled};
 use crate::config;
 use crate::extension::module::Fingerprint;
@@ -27,7 +28,7 @@ impl Extensions {
         let units: Vec<_> =
             settings.list.iter().map(|extension| Arc::new(Unit::new(extension.clone(), own))).collect();
         let (told, answered) = mpsc::channel();
-        let places: Vec<_> = settings.list.iter().map(|extension| extension.module.clone()).collect();
+        let places: Vec<_> = settings.list.iter().map(|extension| extension.code.path().to_owned()).collect();
         let places = [vec![settings.cache.clone()], places].concat();
         let ask = move || {
             for place in places {
@@ -39,7 +40,7 @@ impl Extensions {
         let source = if asked.is_err() || answered.recv_timeout(ANSWERED).is_ok() {
             let source = Source::new(settings);
             for unit in &units {
-                if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
+                if let Some(known) = remembered(&source, unit) {
                     unit.set(settled(unit, known.into()));
                 }
             }
@@ -65,12 +66,13 @@ impl Extensions {
         };
         let unit = |extension: &config::Extension| {
             let unit = Unit::new(extension.clone(), own);
-            let is_old = |it: &&Arc<Unit>| it.name() == unit.name() && it.config.module == unit.config.module;
+            let is_old = |it: &&Arc<Unit>| it.name() == unit.name() && it.config.code == unit.config.code;
             let Some(old) = before.units.iter().find(is_old) else { return unit };
             let unit = unit.after(old);
             let phase = old.phase();
             let is_still = |known: &&Arc<Known>| {
-                Fingerprint::of(&unit.config.module).is_ok_and(|file| file == known.fingerprint)
+                Fingerprint::of(&unit.module()).is_ok_and(|file| file == known.fingerprint)
+                    && known.scripts.as_ref().is_none_or(|scripts| scripts.is_still())
             };
             if let Some(known) = phase.known().filter(is_still)
                 && Arc::ptr_eq(&runtime, &before.runtime)
@@ -81,7 +83,7 @@ impl Extensions {
                     (Phase::Known(known), Phase::Loaded(_, sandbox), Ok(())) => Phase::Loaded(known, sandbox),
                     (phase, ..) => phase,
                 });
-            } else if let Some(known) = source.remembered(unit.name(), &unit.config.module) {
+            } else if let Some(known) = remembered(&source, &unit) {
                 unit.set(settled(&unit, known.into()));
             }
             unit
@@ -114,4 +116,13 @@ impl Extensions {
             event: Event::new(),
         })
     }
+}
+
+/// What is known of an extension from its last run, if it is still the same. Neither its component nor its scripts are read.
+fn remembered(source: &Source, unit: &Unit) -> Option<Known> {
+    let known = source.remembered(unit.name(), &unit.module())?;
+    let Some(folder) = unit.folder() else { return Some(known) };
+    let scripts = source.remembered_scripts(unit.name(), folder, known.digest)?;
+    tell_faults(unit, &scripts);
+    Some(with(&known, scripts.into()))
 }
