@@ -12,6 +12,7 @@
 mod agent;
 mod audit;
 mod call;
+mod call_help;
 mod channel;
 mod clients;
 mod daemon;
