@@ -39,6 +39,7 @@ mod parity;
 mod policy;
 mod power;
 mod process;
+mod reference;
 mod refused;
 mod reload;
 mod requests;
