@@ -13,9 +13,34 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     (distance <= (name.chars().count().max(best.len()) / 3).max(1)).then_some(best)
 }
 
+/// The known command whose name is most like `name`. That both begin with `guest-` makes them no more alike.
+pub(crate) fn nearest_command<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    fn own(name: &str) -> &str {
+        name.strip_prefix("guest-").unwrap_or(name)
+    }
+    let known: Vec<&str> = known.into_iter().collect();
+    let best = nearest(own(name), known.iter().map(|known| own(known)))?;
+    known.into_iter().find(|known| own(known) == best)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_that_all_share_is_no_likeness() {
+        let known = ["guest-info", "guest-ping", "waga-get-schema", "guest-get-fsinfo"];
+        for (name, expected) in [
+            ("guest-pign", Some("guest-ping")),
+            ("ping", Some("guest-ping")),
+            ("guest-get-fs-info", Some("guest-get-fsinfo")),
+            ("waga-get-shema", Some("waga-get-schema")),
+            ("guest-foo", None),
+            ("guest-", None),
+        ] {
+            assert_eq!(nearest_command(name, known), expected, "{name}");
+        }
+    }
 
     #[test]
     fn slips_are_understood_and_guesses_are_not_made() {

@@ -14,7 +14,7 @@ use waga_tests::agent::{Agent, Program};
 use crate::{each, program};
 
 /// The client, `None` if what is under test is not waga: it has no such verb.
-fn client() -> Option<Command> {
+pub(crate) fn client() -> Option<Command> {
     let program = Some(program()).filter(Program::is_waga)?;
     let mut command = Command::new(program.path());
     command.arg("call").stdin(Stdio::null());
@@ -22,25 +22,25 @@ fn client() -> Option<Command> {
 }
 
 /// Runs `waga call --socket SOCKET` with these words.
-fn call(socket: &Path, words: &[&str]) -> Option<Output> {
+pub(crate) fn call(socket: &Path, words: &[&str]) -> Option<Output> {
     Some(client()?.arg("--socket").arg(socket).args(words).output().unwrap())
 }
 
 /// The exit code, stdout and stderr.
-fn told(output: &Output) -> (Option<i32>, String, String) {
+pub(crate) fn told(output: &Output) -> (Option<i32>, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 /// What a call printed that must succeed without a word on stderr.
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     let (code, out, err) = told(output);
     assert_eq!((code, &*err), (Some(0), ""), "{out}");
     out
 }
 
 /// Puts each case to both agents, if there is a client to do so.
-fn with_agents(test: impl Fn(&Agent)) {
+pub(crate) fn with_agents(test: impl Fn(&Agent)) {
     if client().is_some() {
         each(|program| test(&program.agent()));
     }

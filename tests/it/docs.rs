@@ -128,7 +128,9 @@ fn code_that_is_quoted_is_an_examples() {
     let files = files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let texts: Vec<String> = files.filter_map(|path| fs::read_to_string(path).ok()).collect();
     let mut found = 0;
-    for block in pages().iter().flat_map(|page| blocks(page)) {
+    // What stands on the reference is our own WIT, as `reference` sees to.
+    let pages = pages().into_iter().filter(|page| !page.ends_with("docs/wit-reference.md"));
+    for block in pages.flat_map(|page| blocks(&page)) {
         if !matches!(&*block.language, "rust" | "wit" | "c") || block.file.is_some() {
             continue;
         }

@@ -28,7 +28,7 @@ fn double() -> Vec<u8> {
 }
 
 /// The same with its WIT in it, as `waga-ext build` puts it there.
-fn told() -> Vec<u8> {
+pub(crate) fn told() -> Vec<u8> {
     let mut component = double();
     let section = [b"\x08waga:wit", DOUBLE.as_bytes()].concat();
     component.push(0);

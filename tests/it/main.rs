@@ -12,6 +12,7 @@
 mod agent;
 mod audit;
 mod call;
+mod call_help;
 mod channel;
 mod clients;
 mod daemon;
@@ -38,6 +39,7 @@ mod parity;
 mod policy;
 mod power;
 mod process;
+mod reference;
 mod refused;
 mod reload;
 mod requests;

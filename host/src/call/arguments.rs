@@ -39,6 +39,12 @@ impl Arguments {
         }
     }
 
+    /// One argument, which is text.
+    pub(super) fn one(key: &str, text: &str) -> Self {
+        let value = serde_json::value::to_raw_value(text).expect("a string is JSON");
+        Self(vec![(key.to_owned(), value)])
+    }
+
     fn from_stdin(stdin: impl Read) -> Result<Self, Error> {
         let mut text = String::new();
         let count = stdin.take(LONGEST + 1).read_to_string(&mut text);

@@ -1,15 +1,20 @@
 //! `waga call`: the client's side of the protocol, for people and scripts, wherever the agent's channel ends.
 //!
 //! It speaks to waga and to qemu-ga alike and shares nothing with the daemon but the program: blocking I/O on one thread, every wait
-//! bounded by one deadline. `options` and `arguments` read the words, `transport` and `client` (or `libvirt`) get a line for an answer,
-//! `reply` understands it, `output` prints it.
+//! bounded by one deadline. `options` and `arguments` read the words, `ask` gets a line for an answer through `transport` and `client` (or
+//! `libvirt`), `reply` understands it, `output` prints it. `known` is what agents and this program say of commands; `manual` makes the help
+//! of a command of it, and `hint` the way out of an error.
 
 mod arguments;
+mod ask;
 mod client;
 mod deadline;
 mod error;
+mod hint;
+mod known;
 mod layout;
 mod libvirt;
+mod manual;
 mod options;
 mod output;
 mod reply;
@@ -20,10 +25,9 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use arguments::Arguments;
-use client::Client;
 use deadline::Deadline;
 use error::Error;
-use options::{Call, Place, Wish};
+use options::{Call, Wish};
 use output::Output;
 use request::Request;
 
@@ -49,16 +53,17 @@ pub fn print(json: &str) -> Result<(), String> {
 
 /// Runs `waga call` with the words that follow; the program's exit code.
 pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
-    let (done, words) = match options::parse(words) {
-        Ok(Wish::Call(call)) => (answer(&call), call.arguments),
-        Ok(Wish::Help(text)) => (output::help(&text), Vec::new()),
-        Err(error) => (Err(error), Vec::new()),
+    let (done, hint) = match options::parse(words) {
+        Ok(Wish::Call(call)) => serve(&call),
+        Ok(Wish::Help(text)) => (output::help(&text), None),
+        Ok(Wish::Describe(about)) => (manual::of(&about).and_then(|text| output::help(&text)), None),
+        Err(error) => (Err(error), None),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("waga: {error}");
-            if let Some(hint) = arguments::hint(&words, &error) {
+            if let Some(hint) = hint {
                 eprintln!("{hint}");
             }
             ExitCode::from(error.exit_code())
@@ -66,20 +71,21 @@ pub(crate) fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Calls and prints the answer.
-fn answer(call: &Call) -> Result<(), Error> {
-    let arguments = Arguments::read(&call.arguments, std::io::stdin().lock())?;
-    let command = call.command.as_deref().unwrap_or("guest-info");
-    let request = Request::new(command, arguments.as_ref())?;
-    let deadline = Deadline::after(call.timeout);
-    let line = match &call.place {
-        Place::Socket(path) => Client::sync(transport::unix(path, deadline)?, deadline)?.ask(&request)?,
-        Place::Vsock(cid, port) => {
-            Client::sync(transport::vsock(*cid, *port, deadline)?, deadline)?.ask(&request)?
-        }
-        Place::Domain(domain) => domain.ask(&request, deadline)?,
+/// Calls and prints the answer; or the error, and the way out if there is one to tell.
+fn serve(call: &Call) -> (Result<(), Error>, Option<String>) {
+    let arguments = match Arguments::read(&call.arguments, std::io::stdin().lock()) {
+        Ok(arguments) => arguments,
+        Err(error) => return (Err(error), None),
     };
-    let Some(line) = line else { return Ok(()) };
+    let done = answer(call, arguments.as_ref());
+    let hint = done.as_ref().err().and_then(|error| hint::of(call, arguments.as_ref(), error));
+    (done, hint)
+}
+
+fn answer(call: &Call, arguments: Option<&Arguments>) -> Result<(), Error> {
+    let command = call.command.as_deref().unwrap_or("guest-info");
+    let request = Request::new(command, arguments)?;
+    let Some(line) = ask::ask(&call.place, &request, Deadline::after(call.timeout))? else { return Ok(()) };
     let value = reply::returned(command, &line)?.get();
     if call.command.is_some() { call.output.value(value) } else { call.output.info(value) }
 }

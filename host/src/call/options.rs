@@ -16,7 +16,8 @@ use crate::nearest::nearest;
 
 const USAGE: &str = "\
 waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS]
-                 [COMMAND [key=value... | JSON | -]]";
+                 [COMMAND [key=value... | JSON | -]]
+       waga call --help COMMAND";
 
 const NOTES: &str = "\
 Ways to write arguments:
@@ -40,6 +41,7 @@ Exit codes:
 
 Examples:
   waga call --socket /run/vm.agent guest-get-osinfo
+  waga call --socket /run/vm.agent --help guest-exec
   waga call --domain web1 guest-file-open path=/etc/motd mode=r
   waga call --domain web1 guest-exec path=/bin/uname 'arg=[\"-a\"]' \\
       capture-output=true";
@@ -61,6 +63,8 @@ const TIME: Duration = Duration::from_secs(30);
 const LONG_TIME: Duration = Duration::from_secs(10 * 60);
 const LONG: [&str; 4] =
     ["guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-thaw", "guest-fstrim"];
+/// The same where the agent is only asked what it knows, and this program knows much of that.
+const SHORT_TIME: Duration = Duration::from_secs(5);
 const TIMEOUT: &str = "time for it all [default: 30; freeze, trim: 600]";
 
 /// A call, as the command line has it.
@@ -75,11 +79,22 @@ pub(super) struct Call {
     pub(super) arguments: Vec<OsString>,
 }
 
+/// A command that is asked about.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) command: String,
+    /// The agent whose command it is; without one this program tells of its own.
+    pub(super) place: Option<Place>,
+    pub(super) timeout: Duration,
+}
+
 /// What the command line wants.
 #[derive(Debug)]
 pub(super) enum Wish {
     /// A call.
     Call(Box<Call>),
+    /// To be told what a command takes and gives.
+    Describe(About),
     /// To be told how.
     Help(String),
 }
@@ -94,6 +109,7 @@ fn command() -> Command {
         .override_usage(USAGE)
         .after_help(NOTES)
         .disable_version_flag(true)
+        .disable_help_flag(true)
         .args([
             option("socket", "PATH", "the agent's unix socket, or that of QEMU's chardev")
                 .value_parser(value_parser!(PathBuf)),
@@ -105,6 +121,7 @@ fn command() -> Command {
             flag("pretty", "print JSON on many lines, as on a terminal").conflicts_with("compact"),
             flag("compact", "print JSON on one line, as into a pipe"),
             flag("json", "without COMMAND: the list as JSON, as in a pipe"),
+            flag("help", "print this; with COMMAND: what that takes and returns").short('h'),
             Arg::new("command")
                 .value_name("COMMAND")
                 .help("what to call; without it, all that the agent has is listed"),
@@ -143,7 +160,6 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
     let words = std::iter::once("waga call".into()).chain(words);
     let mut matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
-        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Wish::Help(error.to_string())),
         Err(error) if error.kind() == ErrorKind::UnknownArgument => return Err(unknown(&error)),
         Err(error) => {
             // Its first paragraph says it; usage and the way to the help follow here for all errors alike.
@@ -153,6 +169,11 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
             return Err(Error::Usage(text.trim_start_matches("error: ").trim_end().to_owned()));
         }
     };
+    let name: Option<String> = matches.remove_one("command");
+    let help = matches.get_flag("help");
+    if help && name.is_none() {
+        return Ok(Wish::Help(command().render_help().to_string()));
+    }
     let socket = matches.remove_one("socket").map(Place::Socket);
     let vsock = matches.remove_one("vsock").map(|(cid, port)| Place::Vsock(cid, port));
     let connect: Option<String> = matches.remove_one("connect");
@@ -164,26 +185,31 @@ pub(super) fn parse(words: impl Iterator<Item = OsString>) -> Result<Wish, Error
         ));
     }
     let mut places = [socket, vsock, domain].into_iter().flatten();
-    let (Some(place), None) = (places.next(), places.next()) else {
-        return Err(Error::Usage(
-            "say where the agent is, by one of --socket PATH, --vsock CID:PORT and --domain NAME".into(),
-        ));
-    };
+    let (place, None) = (places.next(), places.next()) else { return Err(one_place()) };
+    let timeout: Option<Duration> = matches.remove_one("timeout");
+    if let Some(command) = name.clone().filter(|_| help) {
+        return Ok(Wish::Describe(About { command, place, timeout: timeout.unwrap_or(SHORT_TIME) }));
+    }
+    let place = place.ok_or_else(one_place)?;
     let layout = if matches.get_flag("pretty") {
         Some(Layout::Pretty)
     } else {
         matches.get_flag("compact").then_some(Layout::Compact)
     };
-    let command: Option<String> = matches.remove_one("command");
-    let takes_long = command.as_deref().is_some_and(|name| LONG.contains(&name));
+    let takes_long = name.as_deref().is_some_and(|name| LONG.contains(&name));
     let default = if takes_long { LONG_TIME } else { TIME };
     Ok(Wish::Call(Box::new(Call {
         place,
-        timeout: matches.remove_one("timeout").unwrap_or(default),
+        timeout: timeout.unwrap_or(default),
         output: Output { layout, json: matches.get_flag("json") },
-        command,
+        command: name,
         arguments: matches.remove_many("arguments").map(Iterator::collect).unwrap_or_default(),
     })))
+}
+
+/// The error that there is no agent to call, or more than one.
+fn one_place() -> Error {
+    Error::Usage("say where the agent is, by one of --socket PATH, --vsock CID:PORT and --domain NAME".into())
 }
 
 /// The error that there is no such option, with the one that was probably meant.
@@ -206,7 +232,7 @@ mod tests {
     fn check(words: &[&str]) -> Result<Call, String> {
         match parse(words.iter().map(OsString::from)) {
             Ok(Wish::Call(call)) => Ok(*call),
-            Ok(Wish::Help(text)) => panic!("help: {text}"),
+            Ok(other) => panic!("no call: {other:?}"),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -280,6 +306,21 @@ mod tests {
             let text = check(words).unwrap_err();
             assert!(text.contains(named) && text.ends_with("try 'waga call --help'."), "{words:?}: {text}");
         }
+    }
+
+    #[test]
+    fn a_command_is_asked_about_before_and_after_its_name() {
+        for words in [&["--help", "guest-x"][..], &["guest-x", "-h"], &["guest-x", "a=1", "--help"]] {
+            let Ok(Wish::Describe(about)) = parse(words.iter().map(OsString::from)) else {
+                panic!("{words:?}")
+            };
+            assert_eq!((&*about.command, about.place), ("guest-x", None), "{words:?}");
+        }
+        let words = ["--socket", "/s", "--help", "guest-x", "--timeout", "9"];
+        let Ok(Wish::Describe(about)) = parse(words.iter().map(OsString::from)) else { panic!("no help") };
+        assert_eq!((about.place, about.timeout), (Some(Place::Socket("/s".into())), Duration::from_secs(9)));
+        let two = parse(["--help", "x", "--socket", "s", "--domain", "d"].iter().map(OsString::from));
+        assert!(matches!(two, Err(Error::Usage(_))));
     }
 
     #[test]

@@ -46,8 +46,13 @@ impl Request {
 
     /// Whether silence means success.
     pub(super) fn is_silent(&self) -> bool {
-        SILENT.contains(&&*self.command)
+        is_silent(&self.command)
     }
+}
+
+/// Whether a command does not answer when it succeeds.
+pub(super) fn is_silent(command: &str) -> bool {
+    SILENT.contains(&command)
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl Default for Extensions {
             state: "/var/lib/waga/state".into(),
             stack: 512 << 10,
             compile_memory: 1 << 30,
-            compile_time: Duration::from_secs(60),
+            compile_time: Duration::from_secs(300),
             module_size: 32 << 20,
             list: Vec::new(),
         }

@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// How the calls of one extension went.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    commands: Mutex<HashMap<Arc<str>, Streak>>,
+    commands: Mutex<Commands>,
     totals: Mutex<Totals>,
 }
 
@@ -32,9 +32,19 @@ pub(super) struct Totals {
     pub(super) longest: Duration,
 }
 
+/// The commands that failed.
+#[derive(Debug, Default)]
+struct Commands {
+    streaks: HashMap<Arc<str>, Streak>,
+    /// How often any of them was let rest so far: what a call remembers, to know later whether it began before a rest.
+    rests: u64,
+}
+
 /// Failures of one command in a row.
 #[derive(Debug, Default)]
 struct Streak {
+    /// Which rest the last one was.
+    rest: u64,
     failures: u32,
     reason: String,
     pause: Duration,
@@ -56,18 +66,19 @@ impl Health {
     /// Whether a command is let rest.
     pub(super) fn pause(&self, command: &str) -> Option<Pause> {
         let commands = self.commands();
-        let streak = commands.get(command)?;
+        let streak = commands.streaks.get(command)?;
         let left = streak.until?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
         Some(Pause { left, failures: streak.failures, reason: streak.reason.clone() })
     }
 
     /// A call begins; it is counted as running until what this returns is ended or dropped.
     pub(super) fn begin(self: &Arc<Self>, command: &Arc<str>) -> Running {
+        let rests = self.commands().rests;
         let mut totals = self.totals_mut();
         totals.calls += 1;
         totals.running += 1;
         totals.last_call_at = Some(SystemTime::now());
-        Running { health: self.clone(), command: command.clone(), begun: Instant::now() }
+        Running { health: self.clone(), command: command.clone(), begun: Instant::now(), rests }
     }
 
     /// What all calls came to.
@@ -79,18 +90,24 @@ impl Health {
         self.totals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commands(&self) -> MutexGuard<'_, HashMap<Arc<str>, Streak>> {
+    fn commands(&self) -> MutexGuard<'_, Commands> {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failed(&self, command: &Arc<str>, reason: &str) {
+    /// A call failed that began when there had been so many rests.
+    fn failed(&self, command: &Arc<str>, rests: u64, reason: &str) {
         let mut commands = self.commands();
-        let streak = commands.entry(command.clone()).or_default();
+        let next = commands.rests + 1;
+        let streak = commands.streaks.entry(command.clone()).or_default();
         streak.failures += 1;
         reason.clone_into(&mut streak.reason);
-        if streak.failures >= PATIENCE {
+        // Calls side by side fail of one cause: those that were under way when the rest began do not make it longer.
+        let rested = streak.failures >= PATIENCE && rests >= streak.rest;
+        if rested {
             streak.pause = (streak.pause * 2).clamp(FIRST, LONGEST);
             streak.until = Some(Instant::now() + streak.pause);
+            streak.rest = next;
+            commands.rests = next;
         }
         drop(commands);
         self.told(reason);
@@ -111,14 +128,16 @@ pub(super) struct Running {
     health: Arc<Health>,
     command: Arc<str>,
     begun: Instant,
+    /// How many rests there had been when it began.
+    rests: u64,
 }
 
 impl Running {
     /// It ended after computing for so long: by the component's own word, or with this failure.
     pub(super) fn end(self, cpu: Duration, failure: Option<&str>) {
         match failure {
-            Some(reason) => self.health.failed(&self.command, reason),
-            None => drop(self.health.commands().remove(&self.command)),
+            Some(reason) => self.health.failed(&self.command, self.rests, reason),
+            None => drop(self.health.commands().streaks.remove(&self.command)),
         }
         self.health.totals_mut().cpu += cpu;
     }
@@ -185,5 +204,35 @@ mod tests {
         let totals = health.totals();
         assert_eq!((totals.calls, totals.failures, totals.running), (54, 51, 0));
         assert_eq!(totals.last_error.as_deref(), Some("failed: x"));
+    }
+
+    #[test]
+    fn calls_side_by_side_that_fail_together_are_one_step() {
+        let health = Arc::new(Health::default());
+        let command: Arc<str> = "guest-x".into();
+        let burst = || {
+            let calls: Vec<_> = (0..8).map(|_| health.begin(&command)).collect();
+            for call in calls {
+                call.end(Duration::ZERO, Some("failed: x"));
+            }
+            health.pause(&command).map(|pause| pause.left)
+        };
+        assert!(burst().unwrap() <= FIRST);
+        let second = burst().unwrap();
+        assert!(second > FIRST && second <= 2 * FIRST, "{second:?}");
+        // Of another command: no part of it, though it fails meanwhile.
+        let other: Arc<str> = "guest-y".into();
+        for _ in 0..3 {
+            health.begin(&other).end(Duration::ZERO, Some("failed: y"));
+        }
+        assert!(health.pause(&other).unwrap().left <= FIRST);
+        let third = burst().unwrap();
+        assert!(third > 2 * FIRST && third <= 4 * FIRST, "{third:?}");
+        // One that began before a success of another is not of the row after it.
+        let late = health.begin(&command);
+        health.begin(&command).end(Duration::ZERO, None);
+        assert!(burst().unwrap() <= FIRST);
+        late.end(Duration::ZERO, Some("failed: x"));
+        assert!(health.pause(&command).unwrap().left <= FIRST);
     }
 }

@@ -174,6 +174,7 @@ fn help() {
 
             Usage: waga call (--socket PATH | --vsock CID:PORT | --domain NAME) [OPTIONS]
                              [COMMAND [key=value... | JSON | -]]
+                   waga call --help COMMAND
 
             Arguments:
               [COMMAND]      what to call; without it, all that the agent has is listed
@@ -188,7 +189,7 @@ fn help() {
                   --pretty             print JSON on many lines, as on a terminal
                   --compact            print JSON on one line, as into a pipe
                   --json               without COMMAND: the list as JSON, as in a pipe
-              -h, --help               Print help
+              -h, --help               print this; with COMMAND: what that takes and returns
 
             Ways to write arguments:
               key=value   The value is JSON if it can be read as JSON: a number, true,
@@ -211,6 +212,7 @@ fn help() {
 
             Examples:
               waga call --socket /run/vm.agent guest-get-osinfo
+              waga call --socket /run/vm.agent --help guest-exec
               waga call --domain web1 guest-file-open path=/etc/motd mode=r
               waga call --domain web1 guest-exec path=/bin/uname 'arg=["-a"]' \
                   capture-output=true

@@ -55,7 +55,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     memory: u64,
     /// CPU time of the compiler.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     time: u64,
     /// The largest module.
     #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
