@@ -31,7 +31,7 @@ exports["guest-test-stack"] = function again() { return again() + 1; };
         ("guest-test-plain", "a.js:5:49: as written"),
         ("guest-test-text", "my own word"),
         ("guest-test-number", "a.js: threw 7"),
-        ("guest-test-name", "a.js:9:35: ReferenceError: missing is not defined"),
+        ("guest-test-name", "a.js:9:36: ReferenceError: missing is not defined"),
     ] {
         assert_eq!(failure(&mut client, command, json!({})), expected);
     }
