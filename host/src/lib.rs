@@ -29,6 +29,7 @@ use std::process::ExitCode;
 
 use cli::Wish;
 use config::{Config, Places};
+pub use nearest::nearest;
 
 /// Runs what the command line asks for; the program's exit code.
 pub fn run() -> ExitCode {

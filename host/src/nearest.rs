@@ -1,7 +1,7 @@
 //! The name that somebody probably meant.
 
 /// The known name that is most like `name`, if one is like it at all.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// More than this is not a name that somebody mistyped.
     const LONGEST: usize = 64;
     if name.len() > LONGEST {

@@ -15,6 +15,5 @@ pub mod client;
 pub mod component;
 pub mod example;
 pub mod pty;
-pub mod script;
 pub mod trusted;
 pub mod vm;

@@ -1,5 +1,7 @@
 //! `waga-ext call`: one call of a component in the sandbox that the agent has, without an agent.
 
+mod log;
+
 use std::ffi::OsString;
 use std::path::{Component, PathBuf};
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use waga::config::CallLimits;
 use waga::extension::answer::Answer;
-use waga::extension::description::{Description, Kind};
+use waga::extension::description::{Command, Description, Kind};
 use waga::extension::engine::{self, Engine};
 use waga::extension::files::Files;
 use waga::extension::sandbox::Sandbox;
@@ -50,7 +52,9 @@ pub(crate) struct Options {
     /// What it runs as: native or pulley.
     #[arg(long, value_enum, default_value = "native", hide_possible_values = true)]
     runtime: Runtime,
-    /// Say on stderr what took how long.
+    /// Say on stderr what took how long, and what it logs for debugging.
+    ///
+    /// What else it logs and prints is there in any case.
     #[arg(short, long)]
     verbose: bool,
 }
@@ -80,7 +84,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let told = |text: String| anyhow!("{name} {text}");
     let description = made.description;
     permitted(&description).with_context(|| format!("{name} cannot be called here"))?;
-    provided(&description, &options.command)?;
+    let command = provided(&description, &options.command)?;
+    known(command, &arguments)?;
     let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(|unfit| told(unfit.to_string()))?);
     let loaded = begun.elapsed();
 
@@ -92,6 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         files: Arc::new(files(options, limits.concurrency)?),
         ..Grant::default()
     };
+    log::start(options.verbose);
     let begun = Instant::now();
     let call = sandbox.call(&engine, grant, &options.command, request.arguments, begun + limits.time);
     let ending = smol::block_on(call);
@@ -153,15 +159,33 @@ fn permitted(description: &Description) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is such a command; else which there are.
-fn provided(description: &Description, name: &str) -> Result<()> {
-    match description.commands.iter().find(|command| command.name == name).map(|command| &command.kind) {
-        Some(Kind::Refused(reason)) => bail!("{name}: {reason}"),
-        Some(Kind::Typed(_) | Kind::Handler) => Ok(()),
-        None => {
-            let names: Vec<_> = description.commands.iter().map(|command| command.name.as_str()).collect();
-            bail!("there is no command {name}; the component has: {}", names.join(", "))
-        }
+/// The command; if there is none of this name, which was probably meant, or which there are.
+fn provided<'a>(description: &'a Description, name: &str) -> Result<&'a Command> {
+    if let Some(command) = description.commands.iter().find(|command| command.name == name) {
+        return match &command.kind {
+            Kind::Refused(reason) => bail!("{name}: {reason}"),
+            Kind::Typed(_) | Kind::Handler => Ok(command),
+        };
+    }
+    let names: Vec<&str> = description.commands.iter().map(|command| command.name.as_str()).collect();
+    match waga::nearest(name, names.iter().copied()) {
+        Some(near) => bail!("there is no command {name}; did you mean {near}?"),
+        None if names.is_empty() => bail!("there is no command {name}: the component has none at all"),
+        None => bail!("there is no command {name}; the component has: {}", names.join(", ")),
+    }
+}
+
+/// Whether the command has all these arguments. The sandbox looks, too, but says what is missing first, which a slip leads to.
+fn known(command: &Command, arguments: &str) -> Result<()> {
+    let Kind::Typed(signature) = &command.kind else { return Ok(()) };
+    let names: Vec<&str> = signature.params.iter().map(|(name, _)| name.as_str()).collect();
+    let given: serde_json::Map<String, serde_json::Value> = serde_json::from_str(arguments)?;
+    let Some(wrong) = given.keys().find(|key| !names.contains(&key.as_str())) else { return Ok(()) };
+    let told = format!("{} has no argument '{}'", command.name, plain(wrong));
+    match waga::nearest(wrong, names.iter().copied()) {
+        Some(near) => bail!("{told}; did you mean '{near}'?"),
+        None if names.is_empty() => bail!("{told}: it takes none"),
+        None => bail!("{told}; it takes: {}", names.join(", ")),
     }
 }
 

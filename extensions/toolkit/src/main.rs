@@ -7,6 +7,7 @@ mod call;
 mod compile;
 mod component;
 mod inspect;
+mod new;
 mod wit_text;
 
 use std::io::{self, ErrorKind, Write};
@@ -25,6 +26,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    New(new::Options),
     Build(build::Options),
     Inspect(inspect::Options),
     Call(call::Options),
@@ -33,6 +35,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
+        Verb::New(options) => new::run(&options),
         Verb::Build(options) => build::run(&options),
         Verb::Inspect(options) => inspect::run(&options),
         Verb::Call(options) => call::run(&options).map(|()| String::new()),

@@ -11,7 +11,7 @@ fn waga_ext(words: &[&str]) -> Output {
 /// The examples, built once for all calls here.
 fn build(name: &str, folder: &Path) -> String {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waga-ext");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples").join("cache");
     let file = folder.join(format!("{name}.wasm")).to_str().unwrap().to_owned();
     let output =
         waga_ext(&["build", project.to_str().unwrap(), "-o", &file, "--cache", cache.to_str().unwrap()]);
@@ -52,10 +52,18 @@ fn the_examples_answer() {
         call(&[&greets, greet, "name="], Err("a name has 1 to 100 bytes"));
     }
     check(&[&sums, sum, "data=aGVsbG8=", "algorithm=md5"], Err("algorithm"));
-    check(
-        &[&sums, "guest-acme-sum"],
-        Err("no command guest-acme-sum; the component has: guest-acme-checksum, "),
-    );
+    for (words, expected) in [
+        (&["guest-acme-checksums"][..], "no command guest-acme-checksums; did you mean guest-acme-checksum?"),
+        (&["zebra"], "no command zebra; the component has: guest-acme-checksum, guest-acme-verify-checksum"),
+        (&[sum, "dat=aGVsbG8="], "guest-acme-checksum has no argument 'dat'; did you mean 'data'?"),
+        (
+            &[sum, "data=aGVsbG8=", "x=1"],
+            "guest-acme-checksum has no argument 'x'; it takes: data, algorithm",
+        ),
+        (&[sum], "Parameter 'data' is missing"),
+    ] {
+        check(&[&[&*sums], words].concat(), Err(expected));
+    }
     check(&[&sums, sum, "data"], Err("'data' is no argument"));
     check(&[&greets, greet, "--config", "[1]"], Err("is no JSON object"));
 

@@ -27,7 +27,7 @@ fn build(name: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("built.wasm").to_str().unwrap().to_owned();
     // One for all tests, in `target`: the standard library takes a minute.
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("waga-ext");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples").join("cache");
     let project = root().join("examples").join(name);
     let words = ["build", project.to_str().unwrap(), "-o", &file, "--cache", cache.to_str().unwrap()];
     assert!(printed(&words).starts_with(&file));
@@ -194,7 +194,7 @@ fn what_is_wrong_is_named_with_the_way_out() {
     std::fs::write(at("broken/wit/a.wit"), "package a:a; world { }").unwrap();
     for (words, expected) in [
         (&["build", "/nonexistent", "--cache", &cache][..], "cannot find /nonexistent"),
-        (&["build", &at("."), "--cache", &cache], "neither a Cargo.toml nor a C file"),
+        (&["build", &at("."), "--cache", &cache], "neither a Cargo.toml nor a folder wit/"),
         (&["build", &at("broken"), "--cache", &cache], "a.wit:1:20"),
         (&["inspect", &core], "is a core module: `waga-ext build` makes a component"),
         (&["inspect", &at("text")], "is no WebAssembly component"),

@@ -2,44 +2,39 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use waga_tests::agent::Agent;
+use waga_tests::agent::{Agent, left_out};
+use waga_tests::example;
 
 use super::{compiler, failure, settled, setup, told};
 use crate::program;
 
-/// Both, as components; built once, in the folder of what is built. `None` where there is nothing to build them with.
+/// Both, as components; built once. `None` where there is nothing to build them with.
 fn built() -> Option<&'static [Vec<u8>; 2]> {
     static BUILT: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
-    let compiler = compiler()?;
-    Some(BUILT.get_or_init(|| ["checksum", "greeting"].map(|name| build(&compiler, &project(name)))))
+    compiler()?;
+    Some(BUILT.get_or_init(|| ["checksum", "greeting"].map(|name| example(name).unwrap())))
 }
 
 /// Another one, as a component.
 pub(super) fn example(name: &str) -> Option<Vec<u8>> {
-    Some(build(&compiler()?, &project(name)))
+    build(&format!("examples/{name}"))
 }
 
-fn project(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)
-}
-
-pub(super) fn build(compiler: &Path, project: &Path) -> Vec<u8> {
-    // Beside what cargo keeps for tests: the standard library takes a minute, once.
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples");
-    fs::create_dir_all(&folder).unwrap();
-    let output = tempfile::Builder::new().suffix(".wasm").tempfile_in(&folder).unwrap();
-    let mut command = Command::new(compiler);
-    command.arg("build").arg(project).arg("-o").arg(output.path()).arg("--cache").arg(folder.join("cache"));
-    let done = command.output().unwrap();
-    assert!(done.status.success(), "{}: {}", project.display(), String::from_utf8_lossy(&done.stderr));
-    fs::read(output.path()).unwrap()
+/// The project in this folder of the checkout, as a component; `None` where a tool is missing, which is said.
+pub(super) fn build(project: &str) -> Option<Vec<u8>> {
+    let compiler = compiler()?;
+    if let Some(missing) = example::missing(project) {
+        left_out(&missing);
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let built = example::build(&compiler, project, folder.path()).unwrap();
+    Some(fs::read(built).unwrap())
 }
 
 /// An agent that has both, and an audit.
@@ -155,8 +150,10 @@ fn the_client_verb_reaches_them() {
 #[test]
 fn a_service_is_asked_for_through_a_granted_program() {
     static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
-    let Some(compiler) = compiler() else { return };
-    let component = BUILT.get_or_init(|| build(&compiler, &project("service-status")));
+    if compiler().is_none() {
+        return;
+    }
+    let component = BUILT.get_or_init(|| example("service-status").unwrap());
     let lines = "limits = { time = '10s' }
         config = { systemctl = '@/systemctl' }
         exec = [{ program = '@/systemctl', args = ['is-active', 'acme-*'] }]";

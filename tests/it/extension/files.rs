@@ -13,17 +13,15 @@ use waga_tests::client::Client;
 
 use super::examples::{build, example};
 use super::hostile::in_step;
-use super::{agent, compiler, disabled, failure, settled, setup, told};
+use super::{agent, disabled, failure, settled, setup, told};
 use crate::program;
 
 const MINUTE: &str = "limits = { cpu = '60s', time = '60s' }";
 
 /// `tests/components/files`, which does what it is told; built once. `None` where there is nothing to build it with.
 fn files() -> Option<&'static [u8]> {
-    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
-    let compiler = compiler()?;
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("components/files");
-    Some(BUILT.get_or_init(|| build(&compiler, &project)))
+    static BUILT: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    BUILT.get_or_init(|| build("tests/components/files")).as_deref()
 }
 
 /// A folder to be granted, or to lie beside what is.

@@ -9,29 +9,32 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use waga_tests::agent::{Agent, left_out};
+use waga_tests::agent::Agent;
 use waga_tests::client::Client;
-use waga_tests::script::{Language, build};
 use waga_tests::vm::await_until;
 
+use super::examples::build;
 use super::hostile::in_step;
-use super::{cache, compiler, failure, settled, setup, told};
+use super::{cache, failure, settled, setup, told};
 
 /// Compiling one takes the compiler that is built for tests most of a minute, and a busy machine some more.
 const COMPILES: Duration = Duration::from_secs(600);
 
+/// A language that brings its engine into the component, which then imports what that needs of WASI.
+#[derive(Debug, Clone, Copy)]
+enum Language {
+    JavaScript,
+    Python,
+}
+
 /// One of them, built and compiled once; `None` where there is nothing to do it with.
 fn component(language: Language) -> Option<&'static [u8]> {
     static BUILT: [OnceLock<Option<Vec<u8>>>; 2] = [OnceLock::new(), OnceLock::new()];
-    compiler()?;
     let component = BUILT[language as usize].get_or_init(|| {
-        let component = match build(language).unwrap() {
-            Ok(component) => component,
-            Err(missing) => {
-                left_out(&missing);
-                return None;
-            }
-        };
+        let component = build(match language {
+            Language::JavaScript => "tests/components/javascript",
+            Language::Python => "tests/components/python",
+        })?;
         let fills = start(&component, "")?;
         let client = &mut fills.client();
         let is_known = || Ok((told(client, "script")["state"] != "starting").then_some(()));

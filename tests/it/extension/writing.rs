@@ -8,6 +8,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use waga_tests::example;
+
 use super::{agent, compiler};
 use crate::docs::{blocks, root};
 
@@ -31,9 +33,10 @@ fn the_page_for_authors_leads_to_commands_that_are_called() {
     );
     let path = path.unwrap();
     // Where other tests build, too: the standard library takes a minute, once.
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples");
-    fs::create_dir_all(cache.join("cache")).unwrap();
-    let _ = symlink("cache", cache.join("waga-ext"));
+    let cache = folder.path().join("cache");
+    fs::create_dir_all(example::cache()).unwrap();
+    fs::create_dir(&cache).unwrap();
+    symlink(example::cache().canonicalize().unwrap(), cache.join("waga-ext")).unwrap();
     let (mut ran, mut compared, mut said) = (0, 0, String::new());
     for block in blocks(&root().join("docs/write-an-extension.md")) {
         if let Some(file) = &block.file {

@@ -1,20 +1,24 @@
 //! C projects: bindings from the WIT, then clang with the system's libc for WebAssembly, or zig, which brings its own.
 
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use wit_bindgen_c::Opts;
 
+use super::kept::{Key, Place};
 use super::libc::{self, HEADERS, LIBRARIES};
 use super::program::{ask, find, run};
-use super::{Module, Project, say};
+use super::{Built, Project, say, source};
 use crate::wit_text;
 
 const INSTALL: &str = "run `apt install --no-install-recommends clang-19 lld-19 wasi-libc \
     libclang-rt-19-dev-wasm32`, or `pip install ziglang`";
+/// What is asked of either compiler.
+const FLAGS: [&str; 5] = ["-mexec-model=reactor", "-Os", "-s", "-Wall", "-Wextra"];
+
 /// A way to build.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
@@ -24,25 +28,8 @@ enum Route {
     Zig(PathBuf, &'static [&'static str]),
 }
 
-/// The C files of a folder, in order; none if it has no `wit`.
-pub(super) fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !folder.join("wit").exists() {
-        return Ok(Vec::new());
-    }
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot read {}", folder.display()))?.path();
-        if path.extension().is_some_and(|extension| extension == "c") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// Builds the project of these files.
-pub(super) fn make(project: &Project<'_>, sources: &[PathBuf]) -> Result<Module> {
+pub(super) fn make(project: &Project<'_>, sources: &[PathBuf]) -> Result<Built> {
     let route = route()?;
     say(&match &route {
         Route::Clang(clang, _) => format!("C: {} with the libc in {HEADERS}", clang.display()),
@@ -51,25 +38,66 @@ pub(super) fn make(project: &Project<'_>, sources: &[PathBuf]) -> Result<Module>
             format!("C: {}{words}, which builds its libc once (half a minute)", zig.display())
         }
     });
-    let folder = bindings_folder(project);
-    let bindings = bindings(project, &folder)?;
+    let place = Place::new(project, "c");
+    let folder = place.folder();
+    let bindings = bindings(project, folder)?;
+    // Its header is what editors want to know of.
     say(&format!("C: the bindings are in {}", folder.display()));
 
-    let output = folder.join("module.wasm");
-    let mut command = compiler(&route);
-    command
-        .args(["-mexec-model=reactor", "-Os", "-s", "-Wall", "-Wextra"])
-        .arg("-I")
-        .arg(&folder)
-        .arg(format!("-ffile-prefix-map={}=.", project.folder.display()))
-        .arg("-o")
-        .arg(&output)
-        .args(sources)
-        .args(&bindings.files);
-    let printed = run(&mut command)?;
-    eprint!("{}", String::from_utf8_lossy(&printed));
-    let bytes = fs::read(&output).with_context(|| format!("cannot read {}", output.display()))?;
-    Ok(Module { name: bindings.world, bytes })
+    let (bytes, was_kept) = place.get(key(project, &route)?, || {
+        let output = folder.join("module.wasm");
+        let mut command = compiler(&route);
+        command
+            .args(FLAGS)
+            .arg("-I")
+            .arg(folder)
+            .arg(format!("-ffile-prefix-map={}=.", project.folder.display()))
+            .arg("-o")
+            .arg(&output)
+            .args(sources)
+            .args(&bindings.files);
+        let printed = run(&mut command)?;
+        eprint!("{}", String::from_utf8_lossy(&printed));
+        fs::read(&output).with_context(|| format!("cannot read {}", output.display()))
+    })?;
+    if was_kept {
+        say("C: unchanged, taken from the cache");
+    }
+    Ok(Built::Module(bindings.world, bytes))
+}
+
+/// All that goes in: the compiler, the libc, the WIT, and each file that the sources may include. What is beside the project's folder is
+/// not looked at, so a source that reaches there is compiled each time.
+fn key(project: &Project<'_>, route: &Route) -> Result<Key> {
+    let mut key = Key::new();
+    match route {
+        Route::Clang(clang, linker) => {
+            key.add_program(clang);
+            key.add_program(linker);
+            key.add_program(&Path::new(LIBRARIES).join("libc.a"));
+        }
+        Route::Zig(program, words) => {
+            key.add_program(program);
+            key.add(ask(Command::new(program).args(*words).arg("version")).unwrap_or_default());
+        }
+    }
+    FLAGS.iter().for_each(|flag| key.add(flag));
+    key.add(project.options.world.as_deref().unwrap_or_default());
+    key.add(project.text.as_deref().unwrap_or_default());
+    let files = source::below(&project.folder, &["c", "h", "inc"])?;
+    key.add_files(&project.folder, &files)?;
+    let reaches_out =
+        |file: &PathBuf| fs::read(project.folder.join(file)).is_ok_and(|text| includes_beyond(&text));
+    if files.iter().any(reaches_out) {
+        key.add(format!("{:?}", SystemTime::now()));
+    }
+    Ok(key)
+}
+
+fn includes_beyond(text: &[u8]) -> bool {
+    let is_one =
+        |line: &str| line.trim_start().starts_with('#') && line.contains("include") && line.contains("../");
+    String::from_utf8_lossy(text).lines().any(is_one)
 }
 
 fn route() -> Result<Route> {
@@ -106,14 +134,6 @@ fn compiler(route: &Route) -> Command {
     }
 }
 
-/// One for each project: its header is what editors want to know of.
-fn bindings_folder(project: &Project<'_>) -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    project.folder.hash(&mut hasher);
-    let name = project.folder.file_name().unwrap_or_default().to_string_lossy();
-    project.cache.join("c").join(format!("{name}-{:016x}", hasher.finish()))
-}
-
 struct Bindings {
     world: String,
     /// What is compiled and linked beside the project's own files.
@@ -122,9 +142,7 @@ struct Bindings {
 
 fn bindings(project: &Project<'_>, folder: &Path) -> Result<Bindings> {
     let (mut resolve, package) = wit_text::read(&project.wit)?;
-    let world = resolve
-        .select_world(&[package], project.options.world.as_deref())
-        .with_context(|| format!("which world of {} is to be built?", project.wit.display()))?;
+    let world = project.select_world(&resolve, package)?;
     let name = resolve.worlds[world].name.clone();
     let mut files = wit_bindgen_core::Files::default();
     Opts::default()

@@ -1,27 +1,34 @@
 //! `waga-ext build`: from a project to a component, with the compilers that are on this machine.
 //!
-//! `rust` and `c` choose a toolchain (and never fetch one) and make a core module; the rest is the same for both.
+//! `source` looks what a folder is a project of; `rust`, `c` and `script` choose a toolchain (and never fetch one) and build; the rest is
+//! the same for all.
 
 mod c;
+mod kept;
 mod libc;
 mod program;
 mod rust;
+mod script;
+mod source;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
+use source::Source;
+use wit_parser::{PackageId, Resolve, WorldId};
 
 use crate::{component, wit_text};
 
-/// Builds a component from a Rust crate or a C project.
+/// Builds a component of Rust, C, JavaScript or Python.
 ///
-/// A folder with a Cargo.toml is a Rust crate, one with C files and a folder
-/// wit/ is a C project. A crate that uses files or the time of the standard
-/// library has `wasi = true` in its [package.metadata.waga-ext]. It is built by
-/// the compilers that are installed; a missing one is named with the command
-/// that installs it.
+/// A folder with a Cargo.toml is a Rust crate; one with a folder wit/ is a
+/// project in the language of its files. Of several files in JavaScript or
+/// Python the one that is named as the world exports the commands. A crate that
+/// uses files or the time of the standard library has `wasi = true` in its
+/// [package.metadata.waga-ext]. It is built by the tools that are installed; a
+/// missing one is named with the command that installs it.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
@@ -34,7 +41,7 @@ pub(crate) struct Options {
     /// The project's WIT [default: wit/ in its folder].
     #[arg(long, value_name = "FOLDER")]
     wit: Option<PathBuf>,
-    /// The world to build, if the WIT has several (C only).
+    /// The world to build, if the WIT has several (not Rust).
     #[arg(long)]
     world: Option<String>,
     /// Where builds are kept [default: ~/.cache/waga-ext].
@@ -53,16 +60,34 @@ struct Project<'a> {
     folder: PathBuf,
     /// The folder of its WIT.
     wit: PathBuf,
+    /// The WIT's text, if there is one.
+    text: Option<String>,
     /// Where to build.
     cache: PathBuf,
     options: &'a Options,
 }
 
-/// A core module that carries the type of its world.
-struct Module {
-    /// What to call it.
-    name: String,
-    bytes: Vec<u8>,
+impl Project<'_> {
+    /// The name of the world that is to be built.
+    fn world(&self) -> Result<String> {
+        let (resolve, package) = wit_text::read(&self.wit)?;
+        let world = self.select_world(&resolve, package)?;
+        Ok(resolve.worlds[world].name.clone())
+    }
+
+    fn select_world(&self, resolve: &Resolve, package: PackageId) -> Result<WorldId> {
+        resolve
+            .select_world(&[package], self.options.world.as_deref())
+            .with_context(|| format!("which world of {} is to be built?", self.wit.display()))
+    }
+}
+
+/// What a toolchain made: what to call it, and its bytes.
+enum Built {
+    /// A core module that carries the type of its world.
+    Module(String, Vec<u8>),
+    /// A component.
+    Component(String, Vec<u8>),
 }
 
 /// Builds; what to print.
@@ -73,49 +98,48 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let cache = options.cache.clone().map_or_else(default_cache, Ok)?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let cache = cache.canonicalize().with_context(|| format!("cannot find {}", cache.display()))?;
-    let project = Project { folder, wit, cache, options };
 
     // Before anything is compiled for a minute.
-    let text = match project.wit.exists() {
+    let text = match wit.exists() {
         true => {
-            let (resolve, package) = wit_text::read(&project.wit)?;
+            let (resolve, package) = wit_text::read(&wit)?;
             Some(wit_text::print(&resolve, package)?)
         }
         false => None,
     };
-    let module = make(&project)?;
-    let mut bytes = component::encode(&module.bytes)?;
-    match text {
-        Some(text) => wit_text::embed(&mut bytes, &text),
+    // Toolchains run in folders of their own.
+    let wit = wit.canonicalize().unwrap_or(wit);
+    let project = Project { folder, wit, text, cache, options };
+    let (name, mut bytes) = match make(&project)? {
+        Built::Module(name, module) => (name, component::encode(&module)?),
+        Built::Component(name, bytes) => (name, bytes),
+    };
+    match &project.text {
+        Some(text) => wit_text::embed(&mut bytes, text),
         None => say(&format!(
             "there is no {}, so nobody will see docs; --wit FOLDER says where the WIT is",
             project.wit.display()
         )),
     }
-    let output = options.output.clone().unwrap_or_else(|| format!("{}.wasm", module.name).into());
+    let output = options.output.clone().unwrap_or_else(|| format!("{name}.wasm").into());
     write(&output, &bytes)?;
     Ok(format!("{}: {} bytes\n", output.display(), bytes.len()))
 }
 
-/// Makes the module; one at a time in one cache, for projects may have the same name.
-fn make(project: &Project<'_>) -> Result<Module> {
+/// Builds it; one at a time in one cache, for projects may have the same name.
+fn make(project: &Project<'_>) -> Result<Built> {
+    let source = source::find(project)?;
     let lock = project.cache.join("lock");
     let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     if lock.try_lock().is_err() {
         say("another build is under way, waiting for it");
         lock.lock().context("cannot wait for another build")?;
     }
-    if project.folder.join("Cargo.toml").is_file() {
-        return rust::make(project);
+    match source {
+        Source::Rust => rust::make(project),
+        Source::C(files) => c::make(project, &files),
+        Source::Script(language, first) => script::make(project, language, &first),
     }
-    let sources = c::sources(&project.folder)?;
-    if sources.is_empty() {
-        bail!(
-            "{} is no project: there is neither a Cargo.toml nor a C file with a folder wit/",
-            project.folder.display()
-        );
-    }
-    c::make(project, &sources)
 }
 
 fn default_cache() -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::program::{ask, find, is_program, run};
-use super::{Module, Project, libc, say};
+use super::{Built, Project, libc, say};
 
 /// Without a system, and with WASI.
 const BARE: &str = "wasm32-unknown-unknown";
@@ -34,7 +34,7 @@ struct Route {
 }
 
 /// Builds the crate.
-pub(super) fn make(project: &Project<'_>) -> Result<Module> {
+pub(super) fn make(project: &Project<'_>) -> Result<Built> {
     let manifest = project.folder.join("Cargo.toml");
     let target = if wants_wasi(&manifest)? { WASI } else { BARE };
     let route = route(target)?;
@@ -53,7 +53,7 @@ pub(super) fn make(project: &Project<'_>) -> Result<Module> {
     })?;
     let bytes =
         std::fs::read(&built.file).with_context(|| format!("cannot read {}", built.file.display()))?;
-    Ok(Module { name: built.name, bytes })
+    Ok(Built::Module(built.name, bytes))
 }
 
 /// Whether the crate's manifest has `[package.metadata.waga-ext]` with `wasi = true`.
