@@ -6,6 +6,8 @@
 
 CARGO ?= cargo
 RUN := target/run
+# What builds components in JavaScript.
+export PATH := $(CURDIR)/target/tools/javascript/node_modules/.bin:$(PATH)
 # The agent trusts nothing below a folder that others may write to, and a checkout may be there: what it is to trust is copied.
 TRUSTED := /tmp/waga-run-$(shell id -u)
 # A workspace of its own, built into the same folder.
@@ -15,8 +17,10 @@ EXT := --manifest-path extensions/Cargo.toml --target-dir target
 
 run:
 	sh tests/install-packages c
+	sh tests/install-packages script
 	$(CARGO) build --release -p waga
 	$(CARGO) build --release $(EXT)
+	target/release/waga-ext build extensions/script -o target/release/script.wasm --cache $(RUN)/build
 	@mkdir -p $(RUN) && mkdir -pm 0700 $(TRUSTED) && rm -f $(TRUSTED)/agent.toml && \
 	install -m 0755 target/release/waga target/release/waga-ext $(TRUSTED) && \
 	sed 's|"$(RUN)/|"$(TRUSTED)/|' examples/extensions.toml | cat agent.toml - >$(TRUSTED)/agent.toml && chmod 0600 $(TRUSTED)/agent.toml
@@ -44,9 +48,10 @@ run:
 	@echo; echo "Start it yourself: $(TRUSTED)/waga -c $(TRUSTED)/agent.toml"
 	@echo "What it has:       target/release/waga call --socket $(RUN)/agent.sock"
 
-# The compiler of extensions, beside the agent that starts it.
+# The compiler of extensions and the engine of scripts, beside the agent that looks for them.
 toolkit:
 	$(CARGO) build $(EXT)
+	target/debug/waga-ext build extensions/script -o target/debug/script.wasm --cache target/examples
 
 # The third line is an example's own tests, the fourth the daemon without extensions. The last puts the same cases to qemu-ga alone: what
 # they ask of waga is what the original does.
@@ -57,7 +62,8 @@ test: packages toolkit
 	$(CARGO) test -p waga --no-default-features --lib
 	AGENT_BIN=/usr/sbin/qemu-ga $(CARGO) test -p waga-tests --test it
 
-bench: packages toolkit
+bench: packages
+	$(CARGO) build --release $(EXT)
 	$(CARGO) build --release -p waga -p waga-tests --bin waga --bin bench
 	target/release/bench
 

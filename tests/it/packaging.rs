@@ -8,9 +8,13 @@ const UNIT: &str = "lib/systemd/system/qemu-guest-agent.service";
 
 /// Runs the installer of this checkout, with some program for waga.
 fn install(root: &Path, prefix: &str, words: &[&str]) -> Output {
+    install_of(Path::new("/bin/true"), root, prefix, words)
+}
+
+fn install_of(waga: &Path, root: &Path, prefix: &str, words: &[&str]) -> Output {
     let installer = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("packaging").join("install");
     let mut command = Command::new(installer);
-    command.env("DESTDIR", root).env("PREFIX", prefix).env("WAGA", "/bin/true").args(words);
+    command.env("DESTDIR", root).env("PREFIX", prefix).env("WAGA", waga).args(words);
     command.output().unwrap()
 }
 
@@ -43,6 +47,22 @@ fn three_files_come_and_go() {
         assert!(install(root.path(), "/opt/x", &["--remove"]).status.success());
         assert!(files(root.path()).is_empty());
     }
+}
+
+#[test]
+fn what_extensions_need_goes_with_it() {
+    let [built, root] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for name in ["waga", "waga-ext", "script.wasm"] {
+        fs::copy("/bin/true", built.path().join(name)).unwrap();
+    }
+    let waga = built.path().join("waga");
+    assert!(install_of(&waga, root.path(), "/opt/x", &[]).status.success());
+    let installed = files(&root.path().join("opt/x"));
+    for name in ["sbin/waga", "sbin/waga-ext", "lib/waga/script.wasm"] {
+        assert!(installed.iter().any(|file| file == name), "{name}: {installed:?}");
+    }
+    assert!(install_of(&waga, root.path(), "/opt/x", &["--remove"]).status.success());
+    assert!(files(root.path()).is_empty() && !root.path().join("opt/x/lib/waga").exists());
 }
 
 /// Below `/usr` the package of qemu-ga has files of the same names.

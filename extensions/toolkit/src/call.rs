@@ -15,6 +15,7 @@ use waga::extension::description::{Command, Description, Kind};
 use waga::extension::engine::{self, Engine};
 use waga::extension::files::Files;
 use waga::extension::sandbox::Sandbox;
+use waga::extension::scripts::{self, Alone};
 use waga::extension::{Grant, Standing, standing};
 use waga::wire::{Event, Framer, Request};
 
@@ -31,7 +32,7 @@ const STACK: usize = 512 << 10;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
-    /// The component.
+    /// The component, or a script (NAME.js).
     file: PathBuf,
     /// The command.
     command: String,
@@ -67,7 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let arguments = waga::call::arguments(&options.arguments).map_err(|text| anyhow!(text))?;
     let request = request(&arguments)?;
 
-    let bytes = crate::inspect::read(&options.file)?;
+    let is_script = options.file.extension().is_some_and(|end| end == "js");
+    let component = if is_script { scripts::engine() } else { options.file.clone() };
+    ensure!(!is_script || component.exists(), "{}", scripts::no_engine(&component));
+    let bytes = crate::inspect::read(&component)?;
     let name = options.file.display();
     let kind = engine::Kind::from(options.runtime);
     let engine = engine::config(kind, STACK).and_then(|config| wasmtime::Engine::new(&config));
@@ -82,15 +86,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         made.load(&engine).map_err(|text| anyhow!("cannot load what {name} was compiled to: {text}"))?;
     let engine = Arc::new(Engine::start(engine, kind).context("cannot start the engine")?);
     let told = |text: String| anyhow!("{name} {text}");
-    let description = made.description;
-    permitted(&description).with_context(|| format!("{name} cannot be called here"))?;
-    let command = provided(&description, &options.command)?;
-    known(command, &arguments)?;
+    let mut description = made.description;
+    if !is_script {
+        permitted(&description).with_context(|| format!("{name} cannot be called here"))?;
+    }
     let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(|unfit| told(unfit.to_string()))?);
     let loaded = begun.elapsed();
 
     let limits = Arc::new(CallLimits::default());
-    let grant = Grant {
+    let mut grant = Grant {
         name: "call".into(),
         config: config.to_string().into(),
         limits: limits.clone(),
@@ -98,6 +102,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ..Grant::default()
     };
     log::start(options.verbose);
+    if is_script {
+        let alone = Alone::read(&options.file, &engine, sandbox.clone(), grant.clone());
+        let alone = smol::block_on(alone).map_err(|text| anyhow!(plain(&text)))?;
+        alone.faults().iter().for_each(|fault| eprintln!("waga-ext: not used: {}", plain(fault)));
+        description.commands = alone.commands().collect();
+        let command = provided(&description, &options.command)?;
+        if let Some(names) = alone.arguments(&command.name) {
+            known(&command.name, &names, &arguments)?;
+        }
+        alone.check(&command.name, request.arguments.text()).map_err(|text| anyhow!(text))?;
+        grant.script = alone.script(&command.name);
+    } else if let command = provided(&description, &options.command)?
+        && let Kind::Typed(signature) = &command.kind
+    {
+        let names: Vec<&str> = signature.params.iter().map(|(name, _)| name.as_str()).collect();
+        known(&command.name, &names, &arguments)?;
+    }
     let begun = Instant::now();
     let call = sandbox.call(&engine, grant, &options.command, request.arguments, begun + limits.time);
     let ending = smol::block_on(call);
@@ -112,7 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             waga::call::print(&text).map_err(|text| anyhow!(text))
         }
         Ok(Answer::Failed(error)) => bail!("{}: {}", options.command, plain(&error.desc)),
-        Err(failure) => bail!("{}: the component {}", options.command, plain(&failure.text(&limits))),
+        Err(failure) => bail!("{}: it {}", options.command, plain(&failure.text(&limits))),
     }
 }
 
@@ -176,12 +197,10 @@ fn provided<'a>(description: &'a Description, name: &str) -> Result<&'a Command>
 }
 
 /// Whether the command has all these arguments. The sandbox looks, too, but says what is missing first, which a slip leads to.
-fn known(command: &Command, arguments: &str) -> Result<()> {
-    let Kind::Typed(signature) = &command.kind else { return Ok(()) };
-    let names: Vec<&str> = signature.params.iter().map(|(name, _)| name.as_str()).collect();
+fn known(command: &str, names: &[&str], arguments: &str) -> Result<()> {
     let given: serde_json::Map<String, serde_json::Value> = serde_json::from_str(arguments)?;
     let Some(wrong) = given.keys().find(|key| !names.contains(&key.as_str())) else { return Ok(()) };
-    let told = format!("{} has no argument '{}'", command.name, plain(wrong));
+    let told = format!("{command} has no argument '{}'", plain(wrong));
     match waga::nearest(wrong, names.iter().copied()) {
         Some(near) => bail!("{told}; did you mean '{near}'?"),
         None if names.is_empty() => bail!("{told}: it takes none"),

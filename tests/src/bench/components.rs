@@ -40,7 +40,64 @@ pub(super) enum Kind {
     Wraps,
     /// `tests/components/ask`, which may call [`CHEAP`].
     Ask,
+    /// One file of JavaScript, which the engine of scripts runs.
+    Script,
+    /// `tests/components/javascript`.
+    JavaScript,
+    /// `tests/components/python`.
+    Python,
 }
+
+impl Kind {
+    /// A call of the command of one of them; of those that run around another, of that.
+    pub(super) fn call(self, number: usize) -> Vec<u8> {
+        match self {
+            Self::Checksums => {
+                let arguments = json!({"data": "aGVsbG8=", "algorithm": "crc32"});
+                request(&format!("guest-acme-{}", name(number)), &arguments)
+            }
+            Self::Wraps | Self::Ask => CHEAP.to_vec(),
+            Self::Script => request("guest-acme-hello", &json!({"name": "you"})),
+            Self::JavaScript => request("guest-test-script", &json!({"words": ["a", "b"]})),
+            Self::Python => request("guest-test-library", &json!({})),
+        }
+    }
+
+    /// Whether it is what such a call has to return.
+    pub(super) fn is_answer(self, value: &Value) -> bool {
+        match self {
+            Self::Checksums => *value == json!({"algorithm": "crc32", "length": 5, "hex": "3610a686"}),
+            Self::Wraps | Self::Ask => value["host-name"].is_string(),
+            Self::Script => *value == "Hello, you!",
+            Self::JavaScript => value["reversed"] == json!(["b", "a"]),
+            Self::Python => value["now"].is_number(),
+        }
+    }
+
+    /// The file of its component, as it is built.
+    fn module(self) -> &'static str {
+        match self {
+            Self::Checksums => "checksum",
+            Self::Wraps => "pass",
+            Self::Ask => "ask",
+            Self::Script => "script",
+            Self::JavaScript => "javascript",
+            Self::Python => "python",
+        }
+    }
+}
+
+/// All components but the copies.
+const PROJECTS: [&str; 5] = [
+    "extensions/script",
+    "tests/components/pass",
+    "tests/components/ask",
+    "tests/components/javascript",
+    "tests/components/python",
+];
+
+/// What the file of scripts says.
+const SCRIPT: &str = "exports[\"guest-acme-hello\"] = ({ name }) => `Hello, ${name}!`;\n";
 
 /// So many extensions, and what runs them.
 #[derive(Clone, Copy)]
@@ -66,6 +123,11 @@ impl Set {
             Kind::Wraps => format!(
                 "[extension.pass{number}]\nmodule = \"{place}/pass.wasm\"\nwrap = [\"guest-get-host-name\"]\n"
             ),
+            Kind::Script => format!("[extension.scripts]\nscripts = \"{place}/scripts\"\n"),
+            Kind::JavaScript | Kind::Python => {
+                let name = self.kind.module();
+                format!("[extension.{name}]\nmodule = \"{place}/{name}.wasm\"\n")
+            }
             Kind::Ask => format!(
                 "[extension.ask{number}]\nmodule = \"{place}/ask.wasm\"\ncommands = [\"guest-get-host-name\"]\n"
             ),
@@ -91,9 +153,11 @@ impl Components {
         fs::copy(&options.waga, &waga).context("copy waga")?;
         symlink(&waga_ext, dir.path().join("waga-ext")).context("link waga-ext")?;
 
-        for project in ["tests/components/pass", "tests/components/ask"] {
+        for project in PROJECTS {
             example::build(&waga_ext, project, dir.path())?;
         }
+        fs::create_dir(dir.path().join("scripts"))?;
+        fs::write(dir.path().join("scripts/hello.js"), SCRIPT)?;
         let built = fs::read(example::build(&waga_ext, &format!("examples/{NAME}"), dir.path())?)?;
         for number in 1..=MOST {
             let copy = replaced(&built, NAME.as_bytes(), name(number).as_bytes());
@@ -104,6 +168,11 @@ impl Components {
             }
         }
         Ok(Self { dir, waga })
+    }
+
+    /// The file of a component.
+    pub(super) fn module(&self, kind: Kind) -> PathBuf {
+        self.dir.path().join(kind.module()).with_extension("wasm")
     }
 
     /// Puts the one or the other version of the first copy where its module is, by rename as a package manager does.
@@ -155,17 +224,6 @@ pub(super) fn told(agent: &mut Agent) -> Result<Vec<Value>> {
         Value::Array(all) => Ok(all),
         other => bail!("waga-get-extensions returned no list: {other}"),
     }
-}
-
-/// A call of the command of one of the checksums.
-pub(super) fn call(number: usize) -> Vec<u8> {
-    let arguments = json!({"data": "aGVsbG8=", "algorithm": "crc32"});
-    request(&format!("guest-acme-{}", name(number)), &arguments)
-}
-
-/// What such a call has to return.
-pub(super) fn is_answer(value: &Value) -> bool {
-    *value == json!({"algorithm": "crc32", "length": 5, "hex": "3610a686"})
 }
 
 fn name(number: usize) -> String {

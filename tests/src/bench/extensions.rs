@@ -3,16 +3,16 @@
 use anyhow::{Context, Result, ensure};
 
 use super::agent::{Candidate, PING};
-use super::components::{self, Kind, Set};
+use super::components::{Kind, Set};
 use super::memory::{Grown, SETTLED, grow};
 use super::table::{Added, Target, Unit};
 use super::trips::{Pinned, TRIPS, WARM_UP, time};
-use super::{Setup, layers, median, reloads};
+use super::{Setup, compiling, layers, median, reloads};
 
 /// What a row measures; the number in it is what the target allows.
 pub(super) enum Cost {
     /// A call beside guest-ping, and the time it may take more.
-    Trip(Set, f64),
+    Trip(Set, Option<f64>),
     /// From the start to the reply of a call, beside that of a guest-ping.
     FirstCall(Set),
     /// From the start to the reply of a guest-ping, and the time it may take more.
@@ -26,11 +26,13 @@ pub(super) enum Cost {
     Wrapped(Set),
     /// A command that calls one of the agent's by its types, beside one of the same component that does not.
     Asking(Set),
+    /// What the compiler takes for a component, and for that of [`ONE`].
+    Compile(Set),
     /// From SIGHUP until the new set serves, beside an agent without extensions; whether a module has changed each time.
     Reload(Set, bool),
 }
 
-use Cost::{Asking, Called, Declared, FirstCall, Growth, Reload, Start, Trip, Wrapped};
+use Cost::{Asking, Called, Compile, Declared, FirstCall, Growth, Reload, Start, Trip, Wrapped};
 
 const fn set(name: &'static str, kind: Kind, runtime: &'static str, count: usize) -> Set {
     Set { name, kind, runtime, count }
@@ -54,10 +56,17 @@ const WRAPS_INTERPRETED: Set = set("waga, 5 wraps, Pulley", Kind::Wraps, "pulley
 const ASK: Set = set("waga, 1 that asks", Kind::Ask, "native", 1);
 const ASK_INTERPRETED: Set = set("waga, 1 that asks, Pulley", Kind::Ask, "pulley", 1);
 
+const SCRIPT: Set = set("waga, scripts", Kind::Script, "native", 1);
+const SCRIPT_INTERPRETED: Set = set("waga, scripts, Pulley", Kind::Script, "pulley", 1);
+const JAVASCRIPT: Set = set("waga, JavaScript", Kind::JavaScript, "native", 1);
+const JAVASCRIPT_INTERPRETED: Set = set("waga, JavaScript, Pulley", Kind::JavaScript, "pulley", 1);
+const PYTHON: Set = set("waga, Python", Kind::Python, "native", 1);
+const PYTHON_INTERPRETED: Set = set("waga, Python, Pulley", Kind::Python, "pulley", 1);
+
 /// All rows, by the name that `--only` looks into.
 pub(super) const CASES: &[(&str, Cost)] = &[
-    ("extensions: round trip of a call", Trip(ONE, 60e-6)),
-    ("extensions: round trip of a call, Pulley", Trip(ONE_INTERPRETED, 60e-6)),
+    ("extensions: round trip of a call", Trip(ONE, Some(60e-6))),
+    ("extensions: round trip of a call, Pulley", Trip(ONE_INTERPRETED, Some(60e-6))),
     ("extensions: 1 wrap around guest-get-host-name", Wrapped(WRAP)),
     ("extensions: 1 wrap around guest-get-host-name, Pulley", Wrapped(WRAP_INTERPRETED)),
     ("extensions: 5 wraps around guest-get-host-name", Wrapped(WRAPS)),
@@ -77,13 +86,31 @@ pub(super) const CASES: &[(&str, Cost)] = &[
     ("extensions: memory, 3 called, Pulley", Called(THREE_INTERPRETED, Target::AtMost(12e6))),
     ("extensions: memory, 30 called", Called(THIRTY, Target::None)),
     ("extensions: growth", Growth(THREE)),
+    ("scripts: round trip of a call", Trip(SCRIPT, Some(600e-6))),
+    ("scripts: round trip of a call, Pulley", Trip(SCRIPT_INTERPRETED, Some(5e-3))),
+    ("scripts: start to the first call's reply", FirstCall(SCRIPT)),
+    ("scripts: start to the first call's reply, Pulley", FirstCall(SCRIPT_INTERPRETED)),
+    ("scripts: memory, 1 called", Called(SCRIPT, Target::None)),
+    ("scripts: compiling the engine", Compile(SCRIPT)),
+    ("scripts: compiling the engine, Pulley", Compile(SCRIPT_INTERPRETED)),
+    ("JavaScript component: round trip of a call", Trip(JAVASCRIPT, None)),
+    ("JavaScript component: round trip of a call, Pulley", Trip(JAVASCRIPT_INTERPRETED, None)),
+    ("JavaScript component: memory, 1 called", Called(JAVASCRIPT, Target::None)),
+    ("JavaScript component: compiling", Compile(JAVASCRIPT)),
+    ("JavaScript component: compiling, Pulley", Compile(JAVASCRIPT_INTERPRETED)),
+    ("Python component: round trip of a call", Trip(PYTHON, None)),
+    ("Python component: round trip of a call, Pulley", Trip(PYTHON_INTERPRETED, None)),
+    ("Python component: memory, 1 called", Called(PYTHON, Target::None)),
+    ("Python component: compiling", Compile(PYTHON)),
+    ("Python component: compiling, Pulley", Compile(PYTHON_INTERPRETED)),
 ];
 
 impl Cost {
     pub(super) fn measure(&self, setup: &Setup, name: &str) -> Result<Vec<Added>> {
         match *self {
-            Trip(set, most) => trip(setup, name, &setup.components()?.agent(set)?, most),
-            FirstCall(set) => first_call(setup, name, &setup.components()?.agent(set)?),
+            Trip(set, most) => trip(setup, name, set, most),
+            FirstCall(set) => first_call(setup, name, set),
+            Compile(set) => compiling::measure(setup, name, set, ONE),
             Start(set, most) => start(setup, name, &setup.components()?.agent(set)?, most),
             Called(set, target) => memory(setup, name, set, set.count, target),
             Declared(set) => memory(setup, name, set, 0, Target::None),
@@ -95,12 +122,12 @@ impl Cost {
     }
 }
 
-fn trip(setup: &Setup, name: &str, candidate: &Candidate, most: f64) -> Result<Vec<Added>> {
-    let call = components::call(1);
+fn trip(setup: &Setup, name: &str, set: Set, most: Option<f64>) -> Result<Vec<Added>> {
+    let (candidate, call) = (setup.components()?.agent(set)?, set.kind.call(1));
     let _pinned = Pinned::new()?;
     // The same agent, so that it is the call alone that differs.
     let mut agent = candidate.start()?;
-    ensure!(components::is_answer(&agent.wire.value(&call)?), "the component answers something else");
+    ensure!(set.kind.is_answer(&agent.wire.value(&call)?), "the component answers something else");
     let mut samples = [const { Vec::new() }; 2];
     for request in [PING, &call] {
         time(&mut agent.wire, request, WARM_UP, &mut Vec::new())?;
@@ -111,14 +138,16 @@ fn trip(setup: &Setup, name: &str, candidate: &Candidate, most: f64) -> Result<V
         }
     }
     let [ping, call] = samples.each_mut().map(|samples| median(samples));
-    Ok(vec![Added::new(name, Unit::Micros, ping, call).target(Target::AtMostMore(most))])
+    let target = most.map_or(Target::None, Target::AtMostMore);
+    Ok(vec![Added::new(name, Unit::Micros, ping, call).target(target)])
 }
 
-fn first_call(setup: &Setup, name: &str, candidate: &Candidate) -> Result<Vec<Added>> {
+fn first_call(setup: &Setup, name: &str, set: Set) -> Result<Vec<Added>> {
+    let candidate = setup.components()?.agent(set)?;
     let (mut pings, mut calls) = (Vec::new(), Vec::new());
     for _ in 0..setup.options.starts {
         pings.push(setup.waga.start_timed()?.1.as_secs_f64());
-        calls.push(candidate.start_asking(&components::call(1))?.1.as_secs_f64());
+        calls.push(candidate.start_asking(&set.kind.call(1))?.1.as_secs_f64());
     }
     Ok(vec![Added::new(name, Unit::Millis, median(&mut pings), median(&mut calls))])
 }
@@ -143,8 +172,8 @@ fn memory(setup: &Setup, name: &str, set: Set, called: usize, target: Target) ->
         without.wire.round_trip(PING)?;
         with.wire.round_trip(PING)?;
         for number in 1..=called {
-            let value = with.wire.value(&components::call(number))?;
-            ensure!(components::is_answer(&value), "extension {number} answers something else: {value}");
+            let value = with.wire.value(&set.kind.call(number))?;
+            ensure!(set.kind.is_answer(&value), "extension {number} answers something else: {value}");
         }
         let sizes = [without.resident()?, with.resident()?, without.anonymous()?, with.anonymous()?];
         for (samples, size) in samples.iter_mut().zip(sizes) {
@@ -161,7 +190,7 @@ fn memory(setup: &Setup, name: &str, set: Set, called: usize, target: Target) ->
 fn growth(setup: &Setup, name: &str, set: Set) -> Result<Vec<Added>> {
     let requests = setup.options.requests;
     let candidate = setup.components()?.agent(set)?;
-    let calls: Vec<_> = (1..=set.count).map(components::call).collect();
+    let calls: Vec<_> = (1..=set.count).map(|number| set.kind.call(number)).collect();
     let with = grow(setup, &candidate, requests, calls).context("with extensions")?;
     let without = grow(setup, &setup.waga, requests, Vec::new()).context("without")?;
     let name = format!("{name}, {} requests, a tenth of them to 3", with.requests);

@@ -5,6 +5,7 @@
 //! Nothing here asserts: a missed target is printed, and only what could not be run makes the exit code differ.
 
 mod agent;
+mod compiling;
 mod components;
 mod configured;
 mod extensions;

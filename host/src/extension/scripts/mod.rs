@@ -1,6 +1,7 @@
 //! Scripts: a folder of JavaScript files that define commands. What is known of each is found out by running it once, and noted; a call runs
 //! the one file that defines its command.
 
+mod alone;
 mod comment;
 mod folder;
 mod rule;
@@ -16,8 +17,13 @@ use super::description::{Command, Kind};
 use super::digest::Digest;
 use super::module::Fingerprint;
 use crate::config::command_name::is_command;
+pub use alone::Alone;
 pub(super) use folder::{Sources, read};
 pub(super) use rule::Rule;
+
+/// Most names that a file may export, and most bytes of what it says of itself when it is run for them.
+const EXPORTS: usize = 256;
+const LONGEST_FAULT: usize = 1 << 10;
 
 /// The format of what is noted of a folder; another one is made anew.
 const FORMAT: u32 = 1;
@@ -82,7 +88,7 @@ pub struct Script {
 
 /// The component that runs scripts: beside this program, or in the library folder beside its own, else where packages put it; where it would
 /// be if it is nowhere.
-pub(super) fn engine() -> PathBuf {
+pub fn engine() -> PathBuf {
     let own = std::env::current_exe().ok();
     let own = own.as_deref().and_then(Path::parent);
     let beside = own.map(Path::to_owned);
@@ -94,7 +100,7 @@ pub(super) fn engine() -> PathBuf {
 }
 
 /// That there is no engine, and where it would be.
-pub(super) fn no_engine(module: &Path) -> String {
+pub fn no_engine(module: &Path) -> String {
     let [local, system] = FOLDERS;
     format!(
         "needs the engine of scripts, and {ENGINE} is not installed: it goes beside the agent's program or into {local} or {system} (looked for {})",
@@ -127,9 +133,14 @@ impl Scripts {
             let (name, text) = (source.name, source.text.as_ref().ok().cloned());
             let digest = source.digest;
             known.is_certain &= text.is_none() || digest.is_some();
+            let exports = exports.and_then(|exports| match exports.len() {
+                ..=EXPORTS => Ok(exports),
+                has => Err(format!("{name}: exports {has} names, and {EXPORTS} are the most")),
+            });
             let file = match exports {
                 Ok(exports) => File { name, digest, exports, fault: None, text },
-                Err(fault) => {
+                Err(mut fault) => {
+                    fault.truncate(fault.floor_char_boundary(LONGEST_FAULT));
                     known.faults.push(fault.clone());
                     let old = before.and_then(|it| it.files.iter().find(|file| file.name == name));
                     let exports = old.map(|file| file.exports.clone()).unwrap_or_default();

@@ -171,6 +171,11 @@ impl Rule {
         self.properties.iter().map(|(name, _)| name.as_str())
     }
 
+    /// Whether there must be no others.
+    pub(in crate::extension) fn is_closed(&self) -> bool {
+        self.others.is_none()
+    }
+
     /// Checks arguments: checked, compact text of an object.
     ///
     /// # Errors
