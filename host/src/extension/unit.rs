@@ -130,7 +130,8 @@ impl Unit {
     /// The same extension by a later configuration: how it fared goes on, and so do its turns if there are as many.
     pub(super) fn after(mut self, before: &Self) -> Self {
         self.health = before.health.clone();
-        self.scripts_before = before.phase().known().and_then(|known| known.scripts.clone());
+        let known = before.phase().known().and_then(|known| known.scripts.clone());
+        self.scripts_before = known.or_else(|| before.scripts_before.clone());
         if self.config.limits.concurrency == before.config.limits.concurrency {
             self.permits = before.permits.clone();
         }
