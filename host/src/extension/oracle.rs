@@ -39,6 +39,32 @@ pub fn values(input: &[u8]) {
     comes_back(value, &shape);
 }
 
+/// A script whose comments say what arguments are, then, from a line of `---` on, arguments: whatever its author wrote is a schema that can be
+/// checked, or is refused with its line; what passes the check is what the schema says, as far as the words go that both know.
+///
+/// # Panics
+/// It does not hold.
+pub fn script(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let (text, arguments) = text.split_once("\n---\n").unwrap_or((text, "{}"));
+    for said in super::scripts::said(text) {
+        let Ok(schema) = said else { continue };
+        let rule = super::scripts::Rule::of(&schema).expect("what a comment says can be checked");
+        let message = format!("{{\"execute\":\"x\",\"arguments\":{arguments}}}\n");
+        let Some(Event::Message(message)) = Framer::default().feed(message.as_bytes()).1 else { continue };
+        let Ok(request) = Request::try_from(message) else { continue };
+        if rule.check(request.arguments.text()).is_ok() {
+            let given: serde_json::Value = serde_json::from_slice(request.arguments.text()).expect("checked");
+            for name in schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str()) {
+                assert!(given.get(name).is_some(), "{name} is required, and not in {given}");
+            }
+            let known = |name: &String| schema["properties"].get(name).is_some();
+            let is_closed = schema["additionalProperties"] == false;
+            assert!(!is_closed || given.as_object().is_some_and(|given| given.keys().all(known)), "{given}");
+        }
+    }
+}
+
 /// A value is written, and read as what it was.
 fn comes_back(value: &Val, shape: &Shape) {
     let mut text = Vec::new();

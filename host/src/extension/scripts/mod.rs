@@ -262,6 +262,12 @@ impl Scripts {
     }
 }
 
+/// What the comments of a file say of arguments, as schemas.
+#[cfg(any(test, feature = "oracle"))]
+pub(super) fn said(text: &str) -> Vec<Result<Value, String>> {
+    comment::read(text).iter().map(|comment| Ok(comment.schema()?["arguments"].take())).collect()
+}
+
 /// Only what is certain is noted.
 fn noted() -> bool {
     true

@@ -38,7 +38,9 @@ pub(in crate::extension) struct Rule {
     words: Option<Vec<Value>>,
     properties: Vec<(String, Rule)>,
     required: Vec<String>,
-    /// What members that are not among the properties have to be; `None`: there must be none.
+    /// Whether there must be no members that are not among the properties.
+    is_closed: bool,
+    /// What those have to be; anything, if nothing is said.
     others: Option<Box<Rule>>,
     items: Option<Box<Rule>>,
     least: Option<f64>,
@@ -105,15 +107,14 @@ impl Rule {
     }
 
     fn read(schema: &Value, depth: usize) -> Result<Self, String> {
-        let any = || Self { others: Some(Box::default()), ..Self::default() };
         let object = match schema {
             Value::Object(object) => object,
-            Value::Bool(true) => return Ok(any()),
-            Value::Bool(false) => return Ok(Self { words: Some(Vec::new()), ..any() }),
+            Value::Bool(true) => return Ok(Self::default()),
+            Value::Bool(false) => return Ok(Self { words: Some(Vec::new()), ..Self::default() }),
             other => return Err(format!("'{other}' is no schema")),
         };
         let depth = depth.checked_sub(1).ok_or("the schema is nested too deeply")?;
-        let mut rule = any();
+        let mut rule = Self::default();
         for (key, value) in object {
             let wrong = |what: &str| format!("'{key}' has to be {what}");
             let limit = || {
@@ -139,12 +140,10 @@ impl Rule {
                     rule.required =
                         names.filter(|_| value.is_array()).ok_or_else(|| wrong("a list of names"))?;
                 }
-                "additionalProperties" => {
-                    rule.others = match value {
-                        Value::Bool(false) => None,
-                        schema => Some(Box::new(Self::read(schema, depth)?)),
-                    };
-                }
+                "additionalProperties" => match value {
+                    Value::Bool(closed) => rule.is_closed = !closed,
+                    schema => rule.others = Some(Box::new(Self::read(schema, depth)?)),
+                },
                 "items" => rule.items = Some(Box::new(Self::read(value, depth)?)),
                 "minimum" => rule.least = bound()?,
                 "maximum" => rule.most = bound()?,
@@ -173,7 +172,7 @@ impl Rule {
 
     /// Whether there must be no others.
     pub(in crate::extension) fn is_closed(&self) -> bool {
-        self.others.is_none()
+        self.is_closed
     }
 
     /// Checks arguments: checked, compact text of an object.
@@ -226,6 +225,7 @@ impl Rule {
                 (Some((_, rule)), _) => rule.value(value, &inner)?,
                 (None, Some(rule)) => rule.value(value, &inner)?,
                 // What is missing is told before what is too much, as the agent's own commands do.
+                (None, None) if !self.is_closed => {}
                 (None, None) => {
                     unexpected.get_or_insert_with(|| Fault::new(Kind::Unexpected).at(&inner));
                 }

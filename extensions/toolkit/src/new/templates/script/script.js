@@ -1,8 +1,13 @@
-// Adds guest-@name@ to the agent. `args` are its arguments, what is returned is its result, what is thrown its error.
-
-exports["guest-@name@"] = args => {
-  if (!args.name) {
-    throw new Error("there is nobody to greet");
+/**
+ * Greets somebody.
+ * @param {string} name - who is greeted; the agent checks it before this runs
+ * @returns {string} the greeting
+ */
+exports["guest-@name@"] = ({ name }) => {
+  if (name === "") {
+    // The caller gets this as the description of an error reply.
+    throw "there is nobody to greet";
   }
-  return `Hello, ${args.name}!`;
+  log("somebody was greeted");
+  return `Hello, ${name}!`;
 };
