@@ -13,6 +13,10 @@ export const operations = {
     };
   },
 
+  guestTestThrow(text) {
+    throw new RangeError(text);
+  },
+
   guestTestEndless() {
     for (;;);
   },

@@ -7,6 +7,7 @@ mod calling;
 mod compiling;
 mod ending;
 mod examples;
+mod examples_of_scripts;
 mod examples_of_standard;
 mod exec;
 mod files;

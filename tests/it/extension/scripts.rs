@@ -35,18 +35,23 @@ fn component(language: Language) -> Option<&'static [u8]> {
             Language::JavaScript => "tests/components/javascript",
             Language::Python => "tests/components/python",
         })?;
-        let fills = start(&component, "")?;
-        let client = &mut fills.client();
-        let is_known = || Ok((told(client, "script")["state"] != "starting").then_some(()));
-        await_until("what is compiled", COMPILES, is_known).unwrap();
-        Some(component)
+        fill("script", &component, "").then_some(component)
     });
     component.as_deref()
 }
 
+/// Has one compiled, for all agents that [`start`] starts with it; `false` where there is nothing to do it with.
+pub(super) fn fill(name: &str, component: &[u8], lines: &str) -> bool {
+    let Some(fills) = start(name, component, lines) else { return false };
+    let client = &mut fills.client();
+    let is_known = || Ok((told(client, name)["state"] != "starting").then_some(()));
+    await_until("what is compiled", COMPILES, is_known).unwrap();
+    true
+}
+
 /// Starts an agent that keeps what it compiles for others: these are large.
-fn start(component: &[u8], lines: &str) -> Option<Agent> {
-    let setup = setup(&[("script", component, lines)])?;
+pub(super) fn start(name: &str, component: &[u8], lines: &str) -> Option<Agent> {
+    let setup = setup(&[(name, component, lines)])?;
     let path = setup.dir().join("agent.toml");
     let own = format!("cache = '{}'", cache(setup.dir()).display());
     let shared = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("components");
@@ -65,7 +70,7 @@ fn start(component: &[u8], lines: &str) -> Option<Agent> {
 
 /// An agent with it.
 fn with(language: Language, lines: &str) -> Option<Agent> {
-    let agent = start(component(language)?, lines)?;
+    let agent = start("script", component(language)?, lines)?;
     let told = settled(&agent, "script");
     assert_eq!(told["state"], "ready", "{told}");
     Some(agent)
@@ -163,17 +168,31 @@ fn python_opens_what_is_granted_and_connects_to_nothing() {
 
 #[test]
 fn an_exception_that_nobody_catches_is_in_the_log() {
-    let Some(agent) = with(Language::Python, MINUTE) else { return };
-    let mut client = agent.client();
-    let desc = failure(&mut client, "guest-test-raise", json!({"text": "out of cheese"}));
-    assert!(desc.starts_with("extension script: guest-test-raise failed: "), "{desc}");
-    agent.until("its text", |agent| agent.log().contains("RuntimeError: out of cheese"));
-    let log = agent.log();
-    let line = log.lines().find(|line| line.contains("RuntimeError: out of cheese")).unwrap();
-    assert!(line.contains("script"), "the extension is named: {line}");
-    // The next call has nothing of it.
-    library(&mut client);
-    in_step(&agent);
+    for (language, command, lines) in [
+        (
+            Language::Python,
+            "guest-test-raise",
+            &["Traceback (most", ", in guest_test_raise", "RuntimeError: out of cheese"][..],
+        ),
+        (Language::JavaScript, "guest-test-throw", &["out of cheese", "at guestTestThrow (/javascript.js:"]),
+    ] {
+        let Some(agent) = with(language, MINUTE) else { continue };
+        let mut client = agent.client();
+        let desc = failure(&mut client, command, json!({"text": "out of cheese"}));
+        assert!(desc.starts_with(&format!("extension script: {command} failed: ")), "{desc}");
+        for text in lines {
+            agent.until("its text", |agent| agent.log().contains(text));
+            let log = agent.log();
+            let line = log.lines().find(|line| line.contains(text)).unwrap();
+            assert!(line.contains("script"), "the extension is named: {line}");
+        }
+        // The next call has nothing of it.
+        match language {
+            Language::Python => drop(library(&mut client)),
+            Language::JavaScript => drop(client.run("guest-test-script", json!({"words": ["one"]})).unwrap()),
+        }
+        in_step(&agent);
+    }
 }
 
 /// Of a busy machine. What is let by default would do.

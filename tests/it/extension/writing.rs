@@ -1,5 +1,5 @@
-//! `docs/write-an-extension.md`, followed from its first line to its last: its files are written, its commands run, and what they build is
-//! called in an agent.
+//! `docs/write-an-extension.md` and the pages of the languages, followed from their first line to their last: their files are written,
+//! their commands run. What the former builds is called in an agent, too.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,6 +8,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use tempfile::TempDir;
+use waga_tests::agent::left_out;
 use waga_tests::example;
 
 use super::{agent, compiler};
@@ -22,23 +24,20 @@ fn lock(folder: &Path, manifest: &str) {
     fs::write(folder.join("Cargo.lock"), lock).unwrap();
 }
 
-#[test]
-fn the_page_for_authors_leads_to_commands_that_are_called() {
-    let Some(compiler) = compiler() else { return };
+/// A folder in which somebody did what a page says: its files are written, its commands run, and what they printed last is what the page
+/// says then. With how many commands ran and how many outputs were compared.
+fn followed(page: &str, compiler: &Path) -> (TempDir, usize, usize) {
     let folder = tempfile::tempdir().unwrap();
-    let path = std::env::join_paths(
-        [compiler.parent().unwrap().to_owned()]
-            .into_iter()
-            .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-    );
-    let path = path.unwrap();
+    let own = compiler.parent().unwrap().to_owned();
+    let path =
+        std::env::join_paths([own].into_iter().chain(std::env::split_paths(&example::path()))).unwrap();
     // Where other tests build, too: the standard library takes a minute, once.
     let cache = folder.path().join("cache");
     fs::create_dir_all(example::cache()).unwrap();
     fs::create_dir(&cache).unwrap();
     symlink(example::cache().canonicalize().unwrap(), cache.join("waga-ext")).unwrap();
     let (mut ran, mut compared, mut said) = (0, 0, String::new());
-    for block in blocks(&root().join("docs/write-an-extension.md")) {
+    for block in blocks(&root().join("docs").join(page)) {
         if let Some(file) = &block.file {
             let file = folder.path().join(file);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -59,8 +58,48 @@ fn the_page_for_authors_leads_to_commands_that_are_called() {
             let printed: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
             assert_eq!(serde_json::from_str::<Value>(&block.text).unwrap(), printed, "{}", block.place);
             compared += 1;
+        } else {
+            // Configurations are looked at by another test, and quotations.
+            assert!(["toml", "rust", "wit", ""].contains(&&*block.language), "{}: nobody runs it", block.place);
         }
     }
+    (folder, ran, compared)
+}
+
+/// The page of a language, if what builds it is here.
+fn page_of_a_language(page: &str, like: &str) {
+    let Some(compiler) = compiler() else { return };
+    if let Some(missing) = example::missing(like) {
+        return left_out(&missing);
+    }
+    let (_folder, ran, compared) = followed(page, &compiler);
+    assert_eq!((ran, compared), (2, 1), "{page}");
+}
+
+#[test]
+fn the_page_for_javascript_leads_to_a_command_that_answers() {
+    page_of_a_language("extensions-in-javascript.md", "examples/uptime");
+}
+
+#[test]
+fn the_page_for_python_leads_to_a_command_that_answers() {
+    page_of_a_language("extensions-in-python.md", "examples/disk-report");
+}
+
+#[test]
+fn the_page_for_c_leads_to_a_command_that_answers() {
+    page_of_a_language("extensions-in-c.md", "examples/greeting");
+}
+
+#[test]
+fn the_page_for_rust_leads_to_a_command_that_answers() {
+    page_of_a_language("extensions-in-rust.md", "examples/report");
+}
+
+#[test]
+fn the_page_for_authors_leads_to_commands_that_are_called() {
+    let Some(compiler) = compiler() else { return };
+    let (folder, ran, compared) = followed("write-an-extension.md", &compiler);
     assert!(ran >= 4 && compared >= 2, "{ran} {compared}");
 
     let module = |name: &str| fs::read(folder.path().join(name)).unwrap();
