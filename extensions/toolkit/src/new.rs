@@ -78,19 +78,12 @@ impl Language {
             Self::Script => {
                 return vec![
                     ("README.md", template!("script/README.md"), false),
+                    ("test", template!("script/test"), true),
                     ("@name@.js", template!("script/script.js"), false),
                 ];
             }
         };
         COMPONENT.iter().chain(own).copied().collect()
-    }
-
-    /// What is to be done next, in the new folder.
-    fn next(self) -> &'static str {
-        match self {
-            Self::Script => "README.md says how an agent gets it",
-            _ => "try it: ./test",
-        }
     }
 }
 
@@ -118,7 +111,8 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         // The crates that this was tried with.
         write(&folder.join("Cargo.lock"), &lock(&name), false)?;
     }
-    Ok(format!("{}: guest-{} in {}; {}\n", folder.display(), name.kebab(), language.name(), language.next()))
+    let (folder, command, language) = (folder.display(), name.kebab(), language.name());
+    Ok(format!("{folder}: guest-{command} in {language}; try it: ./test\n"))
 }
 
 /// The versions of an example that needs the same crates.

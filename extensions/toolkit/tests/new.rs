@@ -150,14 +150,44 @@ fn python_is_built_called_and_tested() {
     }
 }
 
-/// Nothing is built of a script; the agent's own tests run one.
+/// Nothing is built of it; the engine is beside `waga-ext`, as beside an agent.
 #[test]
-fn a_script_is_one_file() {
+fn a_script_is_called_and_tested() {
+    let engine = Path::new(env!("CARGO_BIN_EXE_waga-ext")).with_file_name("script.wasm");
+    if !engine.is_file() {
+        assert!(std::env::var_os("WAGA_TESTS").is_none_or(|value| value != "all"), "missing: script.wasm");
+        return writeln!(std::io::stderr(), "left out: script.wasm (make toolkit)").unwrap();
+    }
     let place = place();
-    let made = run(place.path(), "waga-ext", &["new", "-l", "script", "acme-disks"]);
-    assert!(made.status.success(), "{}", errors(&made));
-    let text = fs::read_to_string(place.path().join("acme-disks/acme-disks.js")).unwrap();
-    assert!(text.contains(r#"exports["guest-acme-disks"] = args =>"#), "{text}");
+    assert!(run(place.path(), "waga-ext", &["new", "-l", "script", "acme-disks"]).status.success());
+    let project = place.path().join("acme-disks");
+    let tested = run(&project, "./test", &[]);
+    assert!(tested.status.success(), "{}", errors(&tested));
+    assert!(errors(&tested).contains("log: info: somebody was greeted"), "{}", errors(&tested));
+    let call = |words: &[&str]| {
+        let called =
+            run(&project, "waga-ext", &[&["call", "acme-disks.js", "guest-acme-disks"], words].concat());
+        assert_eq!(called.status.code(), Some(1), "{words:?}");
+        errors(&called)
+    };
+    for (words, expected) in [
+        (&["name="][..], "guest-acme-disks: there is nobody to greet"),
+        (&["nam=Ada"], "guest-acme-disks has no argument 'nam'; did you mean 'name'?"),
+        (&["name=7"], "Invalid parameter type for 'name', expected: string"),
+        (&[], "Parameter 'name' is missing"),
+    ] {
+        assert!(call(words).contains(expected), "{words:?}: {}", call(words));
+    }
+    // Its test can fail, by the line that does.
+    let source = project.join("acme-disks.js");
+    let text = fs::read_to_string(&source).unwrap();
+    fs::write(&source, text.replace("  log(", "  lag(")).unwrap();
+    let tested = run(&project, "./test", &[]);
+    assert!(!tested.status.success());
+    let expected = "acme-disks.js:11:6: ReferenceError: lag is not defined";
+    assert!(errors(&tested).contains(expected), "{}", errors(&tested));
+    fs::write(&source, "exports[").unwrap();
+    assert!(call(&[]).contains("acme-disks.js:1: SyntaxError: "), "{}", call(&[]));
 }
 
 #[test]

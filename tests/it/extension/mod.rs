@@ -6,6 +6,7 @@ mod bounds;
 mod calling;
 mod compiling;
 mod ending;
+mod engines;
 mod examples;
 mod examples_of_scripts;
 mod examples_of_standard;
@@ -16,7 +17,7 @@ mod keeping;
 mod laying;
 mod reloading;
 mod script;
-mod scripts;
+
 mod state;
 mod types;
 mod wasi;

@@ -60,7 +60,11 @@ fn followed(page: &str, compiler: &Path) -> (TempDir, usize, usize) {
             compared += 1;
         } else {
             // Configurations are looked at by another test, and quotations.
-            assert!(["toml", "rust", "wit", ""].contains(&&*block.language), "{}: nobody runs it", block.place);
+            assert!(
+                ["toml", "rust", "wit", ""].contains(&&*block.language),
+                "{}: nobody runs it",
+                block.place
+            );
         }
     }
     (folder, ran, compared)
