@@ -24,8 +24,9 @@ pub(crate) struct Options {
     name: String,
     /// The language: rust, js, py, c, or script.
     ///
-    /// A script is JavaScript that the agent runs as it is; the others are
-    /// components.
+    /// A script is JavaScript that the agent runs as it is.
+    ///
+    /// The others are components.
     #[arg(short, long, value_enum, hide_possible_values = true)]
     lang: Language,
 }
