@@ -52,9 +52,10 @@ pub(crate) struct Options {
     /// What it runs as: native or pulley.
     #[arg(long, value_enum, default_value = "native", hide_possible_values = true)]
     runtime: Runtime,
-    /// Say on stderr what took how long, and what it logs for debugging.
+    /// Say on stderr what took how long.
     ///
-    /// What else it logs and prints is there in any case.
+    /// And what it logs for debugging; what else it logs and prints is there in
+    /// any case.
     #[arg(short, long)]
     verbose: bool,
 }

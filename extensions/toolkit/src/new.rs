@@ -24,9 +24,7 @@ pub(crate) struct Options {
     name: String,
     /// The language: rust, js, py, c, or script.
     ///
-    /// A script is JavaScript that the agent runs as it is.
-    ///
-    /// The others are components.
+    /// A script is run as it is; the others become components.
     #[arg(short, long, value_enum, hide_possible_values = true)]
     lang: Language,
 }
@@ -86,11 +84,11 @@ impl Language {
         COMPONENT.iter().chain(own).copied().collect()
     }
 
-    /// What is to be done next, in the new folder.
-    fn next(self) -> &'static str {
+    /// What is to be done next.
+    fn next(self, name: &Name) -> String {
         match self {
-            Self::Script => "README.md says how an agent gets it",
-            _ => "try it: ./test",
+            Self::Script => "README.md says how an agent gets it".to_owned(),
+            _ => format!("try it: {}/test", name.kebab()),
         }
     }
 }
@@ -119,7 +117,13 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         // The crates that this was tried with.
         write(&folder.join("Cargo.lock"), &lock(&name), false)?;
     }
-    Ok(format!("{}: guest-{} in {}; {}\n", folder.display(), name.kebab(), language.name(), language.next()))
+    Ok(format!(
+        "{}: guest-{} in {}; {}\n",
+        folder.display(),
+        name.kebab(),
+        language.name(),
+        language.next(&name)
+    ))
 }
 
 /// The versions of an example that needs the same crates.
