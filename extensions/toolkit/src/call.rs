@@ -54,8 +54,7 @@ pub(crate) struct Options {
     runtime: Runtime,
     /// Say on stderr what took how long.
     ///
-    /// And what it logs for debugging; what else it logs and prints is there in
-    /// any case.
+    /// And what it logs for debugging. The rest of its log is always there.
     #[arg(short, long)]
     verbose: bool,
 }
