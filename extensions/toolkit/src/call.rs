@@ -53,9 +53,9 @@ pub(crate) struct Options {
     /// What it runs as: native or pulley.
     #[arg(long, value_enum, default_value = "native", hide_possible_values = true)]
     runtime: Runtime,
-    /// Say on stderr what took how long, and what it logs for debugging.
+    /// Say on stderr what took how long.
     ///
-    /// What else it logs and prints is there in any case.
+    /// And what it logs for debugging. The rest of its log is always there.
     #[arg(short, long)]
     verbose: bool,
 }

@@ -24,8 +24,7 @@ pub(crate) struct Options {
     name: String,
     /// The language: rust, js, py, c, or script.
     ///
-    /// A script is JavaScript that the agent runs as it is; the others are
-    /// components.
+    /// A script is run as it is; the others become components.
     #[arg(short, long, value_enum, hide_possible_values = true)]
     lang: Language,
 }
@@ -112,7 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         write(&folder.join("Cargo.lock"), &lock(&name), false)?;
     }
     let (folder, command, language) = (folder.display(), name.kebab(), language.name());
-    Ok(format!("{folder}: guest-{command} in {language}; try it: ./test\n"))
+    Ok(format!("{folder}: guest-{command} in {language}; try it: {folder}/test\n"))
 }
 
 /// The versions of an example that needs the same crates.
