@@ -4,12 +4,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{agent, compiler};
 use crate::docs::{blocks, root};
+use crate::page::{Done, Reader};
 
 /// Crates in the versions that the examples have, so that nothing has to be looked up.
 fn lock(folder: &Path, manifest: &str) {
@@ -34,28 +34,17 @@ fn the_page_for_authors_leads_to_commands_that_are_called() {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples");
     fs::create_dir_all(cache.join("cache")).unwrap();
     let _ = symlink("cache", cache.join("waga-ext"));
-    let (mut ran, mut compared, mut said) = (0, 0, String::new());
-    for block in blocks(&root().join("docs/write-an-extension.md")) {
-        if let Some(file) = &block.file {
-            let file = folder.path().join(file);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, &block.text).unwrap();
-            if file.ends_with("Cargo.toml") {
-                lock(file.parent().unwrap(), &block.text);
-            }
-        } else if block.language == "sh" {
-            let mut shell = Command::new("sh");
-            shell.args(["-euc", &block.text]).current_dir(folder.path());
-            shell.env("PATH", &path).env("WAGA", root()).env("XDG_CACHE_HOME", &cache);
-            let done = shell.output().unwrap();
-            assert!(done.status.success(), "{}: {}", block.place, String::from_utf8_lossy(&done.stderr));
-            said = String::from_utf8(done.stdout).unwrap();
-            ran += 1;
-        } else if block.language.is_empty() && block.follows {
-            // On a terminal it has more lines.
-            let printed: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-            assert_eq!(serde_json::from_str::<Value>(&block.text).unwrap(), printed, "{}", block.place);
-            compared += 1;
+    let mut reader =
+        Reader::new(folder.path()).env("PATH", &path).env("WAGA", root()).env("XDG_CACHE_HOME", &cache);
+    let (mut ran, mut compared) = (0, 0);
+    // What is shown of a terminal takes an agent: below.
+    let blocks = blocks(&root().join("docs/write-an-extension.md"));
+    for block in blocks.iter().filter(|block| block.language != "console") {
+        match reader.follow(block) {
+            Done::Wrote(file) if file.ends_with("Cargo.toml") => lock(file.parent().unwrap(), &block.text),
+            Done::Ran => ran += 1,
+            Done::Compared => compared += 1,
+            Done::Wrote(_) | Done::Nothing => {}
         }
     }
     assert!(ran >= 4 && compared >= 2, "{ran} {compared}");
