@@ -16,7 +16,7 @@ use super::description::{Command, Kind};
 use super::digest::{Digest, Hasher};
 use super::module::Fingerprint;
 use crate::config::command_name::is_command;
-pub(super) use folder::{Sources, read};
+pub(super) use folder::{Sources, look, read};
 pub(super) use rule::Rule;
 
 /// The format of what is noted of a folder; another one is made anew.

@@ -79,6 +79,20 @@ fn a_reload_finds_what_is_there_then() {
     assert!(gone["reason"].as_str().unwrap().ends_with("scripts: there is no such folder"), "{gone}");
 }
 
+/// Nothing is compiled to find that out.
+#[test]
+fn a_folder_that_is_not_there_costs_no_engine() {
+    let Some(_) = super::engine() else { return };
+    let setup = super::declared(&[], "");
+    fs::remove_dir(setup.dir().join("scripts")).unwrap();
+    let agent = setup.start();
+    let told = settled(&agent, "x");
+    assert_eq!(told["state"], "missing", "{told}");
+    assert!(told["reason"].as_str().unwrap().ends_with("scripts: there is no such folder"), "{told}");
+    let cache = fs::read_dir(agent.dir().join("cache")).into_iter().flatten();
+    assert_eq!(cache.count(), 0);
+}
+
 /// The first line of a file may look at `config`: what it made of that is nothing to go by once that is another one.
 #[test]
 fn another_configuration_is_found_out_about() {
