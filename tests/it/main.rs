@@ -35,6 +35,7 @@ mod logs;
 mod network;
 mod options;
 mod packaging;
+mod page;
 mod parity;
 mod policy;
 mod power;

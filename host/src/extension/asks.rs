@@ -5,7 +5,7 @@ use super::grants::{self, asks_for_command, is_call, reason, uncalled};
 use super::imports::{Standing, command_of, standing};
 use super::set::Extensions;
 use crate::check::{Answer, Ask};
-use crate::config::Extension;
+use crate::config::{Code, Extension};
 
 impl Extensions {
     /// Of each extension, as far as it is known.
@@ -44,7 +44,11 @@ fn of(extension: &Extension, description: &Description) -> Vec<Ask> {
         Ask { import: import.clone(), key, answer }
     };
     let has = |import: &&String| grants::has(extension, import);
-    description.imports.iter().filter(has).map(ask).collect()
+    let asks = description.imports.iter().filter(has).map(ask);
+    // What the engine of scripts imports besides says nothing of the scripts.
+    let is_told =
+        |ask: &Ask| matches!(extension.code, Code::Module(_)) || !matches!(ask.answer, Answer::Free);
+    asks.filter(is_told).collect()
 }
 
 /// The keys by which it is granted files, if this is the import of files. Without any it may import that all the same, and finds none.

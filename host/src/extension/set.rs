@@ -9,6 +9,7 @@ mod scripts;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use super::engine::Engine;
 use super::reach::Commands;
 use super::runtime::{Runtime, thawed};
 use super::sandbox::{Sandbox, Unfit};
-use super::scripts::no_engine;
+use super::scripts::{look, no_engine};
 use super::source::{Fault, Known, Source};
 use super::state::Stores;
 use super::unit::{Again, Phase, Unit};
@@ -312,6 +313,10 @@ impl Extensions {
     async fn discover(self: &Arc<Self>, unit: &Arc<Unit>) -> Result<Phase, Fault> {
         let kind = self.runtime.kind(|| self.agent()).await?;
         thawed(|| self.agent()).await;
+        if let Some(folder) = unit.folder().map(Path::to_owned) {
+            // The engine need not be compiled for one that is not there.
+            smol::unblock(move || look(&folder)).await?;
+        }
         let module = unit.module();
         let known = self.source.known(self.agent(), unit.name(), &module, kind, None).await;
         let known = known.map_err(|fault| match fault {

@@ -8,6 +8,7 @@ mod compiling;
 mod ending;
 mod engines;
 mod examples;
+mod examples_of_engines;
 mod examples_of_scripts;
 mod examples_of_standard;
 mod exec;
@@ -17,7 +18,7 @@ mod keeping;
 mod laying;
 mod reloading;
 mod script;
-
+mod script_pages;
 mod state;
 mod types;
 mod wasi;

@@ -4,9 +4,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use tempfile::TempDir;
 use waga_tests::agent::left_out;
@@ -14,6 +13,7 @@ use waga_tests::example;
 
 use super::{agent, compiler};
 use crate::docs::{blocks, root};
+use crate::page::{Done, Reader};
 
 /// Crates in the versions that the examples have, so that nothing has to be looked up.
 fn lock(folder: &Path, manifest: &str) {
@@ -36,35 +36,23 @@ fn followed(page: &str, compiler: &Path) -> (TempDir, usize, usize) {
     fs::create_dir_all(example::cache()).unwrap();
     fs::create_dir(&cache).unwrap();
     symlink(example::cache().canonicalize().unwrap(), cache.join("waga-ext")).unwrap();
-    let (mut ran, mut compared, mut said) = (0, 0, String::new());
-    for block in blocks(&root().join("docs").join(page)) {
-        if let Some(file) = &block.file {
-            let file = folder.path().join(file);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, &block.text).unwrap();
-            if file.ends_with("Cargo.toml") {
-                lock(file.parent().unwrap(), &block.text);
-            }
-        } else if block.language == "sh" {
-            let mut shell = Command::new("sh");
-            shell.args(["-euc", &block.text]).current_dir(folder.path());
-            shell.env("PATH", &path).env("WAGA", root()).env("XDG_CACHE_HOME", &cache);
-            let done = shell.output().unwrap();
-            assert!(done.status.success(), "{}: {}", block.place, String::from_utf8_lossy(&done.stderr));
-            said = String::from_utf8(done.stdout).unwrap();
-            ran += 1;
-        } else if block.language.is_empty() && block.follows {
-            // On a terminal it has more lines.
-            let printed: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
-            assert_eq!(serde_json::from_str::<Value>(&block.text).unwrap(), printed, "{}", block.place);
-            compared += 1;
-        } else {
-            // Configurations are looked at by another test, and quotations; a console is of another machine.
-            assert!(
-                ["toml", "rust", "wit", "console", ""].contains(&&*block.language),
+    let mut reader =
+        Reader::new(folder.path()).env("PATH", &path).env("WAGA", root()).env("XDG_CACHE_HOME", &cache);
+    let (mut ran, mut compared) = (0, 0);
+    // What is shown of a terminal is of another machine, or takes an agent.
+    let blocks = blocks(&root().join("docs").join(page));
+    for block in blocks.iter().filter(|block| block.language != "console") {
+        match reader.follow(block) {
+            Done::Wrote(file) if file.ends_with("Cargo.toml") => lock(file.parent().unwrap(), &block.text),
+            Done::Ran => ran += 1,
+            Done::Compared => compared += 1,
+            Done::Wrote(_) => {}
+            // Configurations are looked at by another test, and quotations.
+            Done::Nothing => assert!(
+                ["toml", "rust", "wit", ""].contains(&&*block.language),
                 "{}: nobody runs it",
                 block.place
-            );
+            ),
         }
     }
     (folder, ran, compared)

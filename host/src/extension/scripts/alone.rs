@@ -33,7 +33,7 @@ impl Alone {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text: Arc<str> = text.into();
         let script = Script { name: name.as_str().into(), text: text.clone() };
-        let limits = grant.limits.clone();
+        let (limits, config) = (grant.limits.clone(), grant.config.clone());
         let exports = sandbox.names(engine, Grant { script: Some(script), ..grant }).await;
         let exports = exports.map_err(|unnamed| match unnamed {
             Unnamed::Said(text) => text,
@@ -54,7 +54,7 @@ impl Alone {
         let source = Source { name, text: Ok(text), digest: Some(digest) };
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let sources = Sources { folder, listing: Vec::new(), scripts: vec![source], schemas };
-        Ok(Self { scripts: Scripts::of(sources, digest, vec![Ok(exports)], None) })
+        Ok(Self { scripts: Scripts::of(sources, digest, &config, vec![Ok(exports)], None) })
     }
 
     /// The commands that it defines.

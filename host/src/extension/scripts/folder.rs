@@ -82,6 +82,14 @@ fn list(folder: &Path) -> Result<Vec<(String, Fingerprint)>, Fault> {
     Ok(files)
 }
 
+/// Looks whether a folder can be used.
+///
+/// # Errors
+/// It cannot, as a whole.
+pub(in crate::extension) fn look(folder: &Path) -> Result<(), Fault> {
+    list(folder).map(drop)
+}
+
 /// Whether a folder has the files of this list, unchanged.
 pub(in crate::extension) fn is_still(folder: &Path, listing: &[(String, Fingerprint)]) -> bool {
     list(folder).is_ok_and(|found| found == listing)

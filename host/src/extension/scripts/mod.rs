@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::description::{Command, Kind};
-use super::digest::Digest;
+use super::digest::{Digest, Hasher};
 use super::module::Fingerprint;
 use crate::config::command_name::is_command;
 pub use alone::Alone;
-pub(super) use folder::{Sources, read};
+pub(super) use folder::{Sources, look, read};
 pub(super) use rule::Rule;
 
 /// Most names that a file may export, and most bytes of what it says of itself when it is run for them.
@@ -26,7 +26,7 @@ const EXPORTS: usize = 256;
 const LONGEST_FAULT: usize = 1 << 10;
 
 /// The format of what is noted of a folder; another one is made anew.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The engine, and where it is looked for after the daemon's own folder.
 const ENGINE: &str = "script.wasm";
@@ -40,6 +40,8 @@ pub(super) struct Scripts {
     folder: PathBuf,
     /// The component that ran them.
     engine: Digest,
+    /// What they saw of the extension's configuration: what they export may depend on it, and whether they can be used.
+    config: Digest,
     /// Every file that counts, as the system has it.
     listing: Vec<(String, Fingerprint)>,
     files: Vec<File>,
@@ -114,6 +116,7 @@ impl Scripts {
     pub(super) fn of(
         sources: Sources,
         engine: Digest,
+        config: &str,
         exports: Vec<Result<Vec<String>, String>>,
         before: Option<&Self>,
     ) -> Self {
@@ -122,6 +125,7 @@ impl Scripts {
             format: FORMAT,
             folder,
             engine,
+            config: digest(config),
             listing,
             files: Vec::new(),
             commands: Vec::new(),
@@ -213,6 +217,11 @@ impl Scripts {
         self.format == FORMAT && self.folder == folder && self.engine == engine
     }
 
+    /// Whether the files saw this configuration when they were run.
+    pub(super) fn saw(&self, config: &str) -> bool {
+        self.config == digest(config)
+    }
+
     /// Whether all that was found out of the files holds as long as they are the same.
     pub(super) fn is_certain(&self) -> bool {
         self.is_certain
@@ -266,6 +275,12 @@ impl Scripts {
 #[cfg(any(test, feature = "oracle"))]
 pub(super) fn said(text: &str) -> Vec<Result<Value, String>> {
     comment::read(text).iter().map(|comment| Ok(comment.schema()?["arguments"].take())).collect()
+}
+
+fn digest(text: &str) -> Digest {
+    let mut hasher = Hasher::default();
+    hasher.update(text.as_bytes());
+    hasher.finish()
 }
 
 /// Only what is certain is noted.

@@ -3,13 +3,6 @@
 use std::fs;
 
 use super::*;
-use crate::extension::digest::Hasher;
-
-fn digest(text: &str) -> Digest {
-    let mut hasher = Hasher::default();
-    hasher.update(text.as_bytes());
-    hasher.finish()
-}
 
 fn names(names: &[&str]) -> Result<Vec<String>, String> {
     Ok(names.iter().map(|&name| name.to_owned()).collect())
@@ -25,7 +18,7 @@ fn known(
     for (name, text) in files {
         fs::write(dir.join(name), text).unwrap();
     }
-    Scripts::of(read(dir).unwrap(), digest("engine"), exports, before)
+    Scripts::of(read(dir).unwrap(), digest("engine"), "{}", exports, before)
 }
 
 fn told(scripts: &Scripts) -> Vec<(String, Kind)> {
@@ -54,6 +47,7 @@ fn a_broken_file_keeps_its_commands_and_nobody_elses() {
     let text = serde_json::to_string(&now).unwrap();
     let noted: Scripts = serde_json::from_str(&text).unwrap();
     assert!(noted.is_of(dir.path(), digest("engine")) && !noted.is_of(dir.path(), digest("other")));
+    assert!(noted.saw("{}") && !noted.saw("{\"a\":1}"));
     assert_eq!((told(&noted), noted.faults()), (told(&now), now.faults()));
     assert!(noted.script("guest-b").is_none());
 }

@@ -72,7 +72,7 @@ impl Extensions {
             let phase = old.phase();
             let is_still = |known: &&Arc<Known>| {
                 Fingerprint::of(&unit.module()).is_ok_and(|file| file == known.fingerprint)
-                    && known.scripts.as_ref().is_none_or(|scripts| scripts.is_still())
+                    && known.scripts.as_ref().is_none_or(|it| it.saw(&unit.grant.config) && it.is_still())
             };
             if let Some(known) = phase.known().filter(is_still)
                 && Arc::ptr_eq(&runtime, &before.runtime)
@@ -123,6 +123,7 @@ fn remembered(source: &Source, unit: &Unit) -> Option<Known> {
     let known = source.remembered(unit.name(), &unit.module())?;
     let Some(folder) = unit.folder() else { return Some(known) };
     let scripts = source.remembered_scripts(unit.name(), folder, known.digest)?;
+    let scripts = Some(scripts).filter(|scripts| scripts.saw(&unit.grant.config))?;
     tell_faults(unit, &scripts);
     Some(with(&known, scripts.into()))
 }

@@ -34,7 +34,9 @@ impl Extensions {
 
         let mut exports = Vec::new();
         for source in &mut sources.scripts {
-            let same = before.as_ref().filter(|before| before.is_of(folder, known.digest));
+            let same = before
+                .as_ref()
+                .filter(|before| before.is_of(folder, known.digest) && before.saw(&unit.grant.config));
             let found = same.and_then(|before| before.found(&source.name, source.digest?));
             let text = match (&source.text, found) {
                 (Ok(text), None) => text.clone(),
@@ -75,7 +77,8 @@ impl Extensions {
                 Err(Unnamed::Other) => Err(format!("{}: the engine is none of scripts", source.name)),
             });
         }
-        let scripts = Arc::new(Scripts::of(sources, known.digest, exports, before.as_deref()));
+        let scripts =
+            Arc::new(Scripts::of(sources, known.digest, &unit.grant.config, exports, before.as_deref()));
         tell_faults(unit, &scripts);
         if scripts.is_certain() {
             self.source.note_scripts(self.agent(), unit.name(), scripts.clone()).await;

@@ -100,6 +100,8 @@ fn a_fault_in_one_file_is_nothing_to_the_others() {
         assert!(checked.contains(&format!("extension x: does not use {fault}")), "{fault}: {checked}");
     }
     assert!(checked.contains("extension x: adds guest-test-b"), "{checked}");
+    // What the engine imports is nothing that an operator could do something with.
+    assert!(!checked.contains("wasi:"), "{checked}");
 
     let agent = setup.start();
     let told = settled(&agent, "x");

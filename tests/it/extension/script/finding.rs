@@ -79,6 +79,50 @@ fn a_reload_finds_what_is_there_then() {
     assert!(gone["reason"].as_str().unwrap().ends_with("scripts: there is no such folder"), "{gone}");
 }
 
+/// Nothing is compiled to find that out.
+#[test]
+fn a_folder_that_is_not_there_costs_no_engine() {
+    let Some(_) = super::engine() else { return };
+    let setup = super::declared(&[], "");
+    fs::remove_dir(setup.dir().join("scripts")).unwrap();
+    let agent = setup.start();
+    let told = settled(&agent, "x");
+    assert_eq!(told["state"], "missing", "{told}");
+    assert!(told["reason"].as_str().unwrap().ends_with("scripts: there is no such folder"), "{told}");
+    let cache = fs::read_dir(agent.dir().join("cache")).into_iter().flatten();
+    assert_eq!(cache.count(), 0);
+}
+
+/// The first line of a file may look at `config`: what it made of that is nothing to go by once that is another one.
+#[test]
+fn another_configuration_is_found_out_about() {
+    let text = r#"
+if (typeof config.word !== "string") throw "no word in config";
+exports[`guest-test-${config.word}`] = () => config.word;
+"#;
+    let Some(agent) = agent(&[("a.js", text)], "config = { word = 'a' }") else { return };
+    let write = |agent: &waga_tests::agent::Agent, new: &str| {
+        let text = fs::read_to_string(agent.dir().join("agent.toml")).unwrap();
+        let at = text.find("config = ").unwrap();
+        fs::write(agent.dir().join("agent.toml"), format!("{}config = {new}\n", &text[..at])).unwrap();
+    };
+    let mut client = agent.client();
+    assert_eq!(client.run("guest-test-a", json!({})).unwrap(), "a");
+    write(&agent, "{ word = 7 }");
+    reload(&agent, 1);
+    let off = disabled(&mut client, "guest-test-a");
+    assert_eq!(off, "extension x: a.js: threw no word in config");
+    write(&agent, "{ word = 'b' }");
+    reload(&agent, 2);
+    assert_eq!(client.run("guest-test-b", json!({})).unwrap(), "b");
+    assert!(client.refused("guest-test-a", json!({})).unwrap().1.contains("has not been found"));
+    // Nor by what was noted of it.
+    write(&agent, "{ word = 'c' }");
+    let agent = agent.restart(Signal::SIGTERM);
+    settled(&agent, "x");
+    assert_eq!(agent.client().run("guest-test-c", json!({})).unwrap(), "c");
+}
+
 #[test]
 fn only_what_root_alone_may_write_is_run() {
     use std::os::unix::fs::PermissionsExt;

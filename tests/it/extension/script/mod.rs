@@ -35,15 +35,39 @@ pub(crate) fn setup(files: &[(&str, &str)], lines: &str) -> Option<Setup> {
 
 fn declared(files: &[(&str, &str)], lines: &str) -> Setup {
     let setup = super::setup(&[]).expect("there is a compiler");
-    let folder = setup.dir().join("scripts");
+    declare(&setup, "x", "scripts", files, lines);
+    setup
+}
+
+/// An extension of scripts, its folder and what else stands in its table.
+pub(super) struct Folder<'a> {
+    pub(super) name: &'a str,
+    pub(super) files: &'a [(String, String)],
+    pub(super) lines: &'a str,
+}
+
+/// An agent that is to have these, each in a folder of its name.
+pub(super) fn folders(folders: &[Folder<'_>]) -> Option<Setup> {
+    engine()?;
+    let setup = super::setup(&[]).expect("there is a compiler");
+    for Folder { name, files, lines } in folders {
+        let files: Vec<_> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+        declare(&setup, name, name, &files, lines);
+    }
+    fill(&super::cache(setup.dir()));
+    Some(setup)
+}
+
+fn declare(setup: &Setup, name: &str, folder: &str, files: &[(&str, &str)], lines: &str) {
+    let folder = setup.dir().join(folder);
     fs::create_dir(&folder).unwrap();
     for (name, text) in files {
         fs::write(folder.join(name), text).unwrap();
     }
     let path = setup.dir().join("agent.toml");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(path, format!("{text}[extension.x]\nscripts = '{}'\n{lines}\n", folder.display())).unwrap();
-    setup
+    fs::write(path, format!("{text}[extension.{name}]\nscripts = '{}'\n{lines}\n", folder.display()))
+        .unwrap();
 }
 
 /// As [`setup`], running, with all files known.
