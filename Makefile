@@ -27,6 +27,9 @@ run:
 	for name in greeting host-name runaway; do \
 	    target/release/waga-ext build examples/$$name -o $(TRUSTED)/$$name.wasm --cache $(RUN)/build || exit 1; \
 	    chmod go-w $(TRUSTED)/$$name.wasm; done
+	@install -m 0644 target/release/script.wasm $(TRUSTED) && mkdir -pm 0755 $(TRUSTED)/scripts && \
+	{ test -e $(TRUSTED)/scripts/hello.js || \
+	  install -m 0644 examples/hello-script/hello-script/hello.js $(TRUSTED)/scripts; }
 	@$(TRUSTED)/waga -c $(TRUSTED)/agent.toml & agent=$$!; trap 'kill $$agent; wait $$agent' EXIT; \
 	call() { echo; echo "$$ waga call --socket $(RUN)/agent.sock $$*"; \
 	    target/release/waga call --socket $(RUN)/agent.sock "$$@"; }; \
@@ -38,15 +41,18 @@ run:
 	call guest-exec path=uname 'arg=["-a"]' capture-output=true && \
 	call guest-file-open path=/etc/hostname && \
 	fails guest-get-loda && \
-	echo && echo "Three extensions: one adds a command, one takes the place of one, one never ends." && \
+	echo && echo "Four extensions: one adds a command, one takes the place of one, one never ends, one is a script." && \
 	call guest-acme-greet name=$${USER:-you} && \
 	fails guest-acme-greet nam=you && \
 	call guest-get-host-name && \
 	fails guest-acme-runaway && \
 	call guest-ping && \
-	call waga-get-extensions
-	@echo; echo "Start it yourself: $(TRUSTED)/waga -c $(TRUSTED)/agent.toml"
+	call waga-get-extensions && \
+	call guest-acme-hello name=$${USER:-you}
+	@echo; echo "Start it yourself: $(TRUSTED)/waga -c $(TRUSTED)/agent.toml &"
 	@echo "What it has:       target/release/waga call --socket $(RUN)/agent.sock"
+	@echo "Your own command:  change $(TRUSTED)/scripts/hello.js, let the agent see it by kill -HUP %1, and"
+	@echo "                   target/release/waga call --socket $(RUN)/agent.sock guest-acme-hello name=you"
 
 # The compiler of extensions and the engine of scripts, beside the agent that looks for them.
 toolkit:

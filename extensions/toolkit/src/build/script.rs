@@ -77,16 +77,15 @@ impl Language {
         }
     }
 
-    /// The tool's words, in the folder with the copy, but for the WIT's place. `--sync` and `--opt-size` choose one of its engines: what
-    /// waits for nothing, which takes no more of the component model than the agent has, and the smaller one.
+    /// The tool's words, in the folder with the copy, but for the WIT's place. `--sync` chooses the one of its engines
+    /// that waits for nothing, which takes no more of the component model than the agent has. A smaller one has half the speed.
     fn words(self, world: &str, first: &Path) -> Vec<OsString> {
         let stem = first.file_stem().unwrap_or_default().to_owned();
         let file = first.file_name().unwrap_or_default().to_owned();
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         match self {
             Self::JavaScript => {
-                [words(&["--sync", "--opt-size", "--output", OUTPUT, "--world", world, "--js"]), vec![file]]
-                    .concat()
+                [words(&["--sync", "--output", OUTPUT, "--world", world, "--js"]), vec![file]].concat()
             }
             Self::Python => {
                 [words(&["--world", world, "componentize", "--output", OUTPUT]), vec![stem]].concat()
