@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use waga_tests::agent::Agent;
 
+use super::engines::{fill, start};
 use super::examples::example;
 use super::hostile::in_step;
-use super::engines::{fill, start};
 use super::{disabled, settled, told};
 
 /// Of a busy machine, and an engine that is not optimised.

@@ -106,7 +106,7 @@ fn files_that_others_may_write_or_that_are_too_large_are_not_used() {
     fs::write(dir.path().join("c.js"), b"\xff").unwrap();
     std::os::unix::fs::symlink("/dev/null", dir.path().join("e.js")).unwrap();
     let sources = read(dir.path()).unwrap();
-    let reasons: Vec<_> = sources.scripts.iter().map(|it| it.text.clone().map_err(|reason| reason)).collect();
+    let reasons: Vec<_> = sources.scripts.iter().map(|it| it.text.clone()).collect();
     let told = |at: usize| reasons[at].clone().unwrap_err();
     assert!(told(0).starts_with("a.js: ") && told(0).contains("666"), "{}", told(0));
     assert_eq!(told(1), "b.js: has 262145 bytes, and a script may have 262144");
