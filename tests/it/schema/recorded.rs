@@ -117,6 +117,7 @@ fn recorded(command: &str) -> Option<Value> {
                 {"name": "guest-acme-swap", "mode": "wrap", "enabled": false, "reason": "it failed", "paused-ms": 1000},
             ],
             "grants": ["waga:extension/log@1.0.0", "exec /bin/true", "call guest-get-load", "env LANG"],
+            "faults": ["a.js:1: SyntaxError: unexpected token"],
             "while-frozen": true, "on-failure": "builtin-always",
             "limits": {
                 "cpu-ms": 100, "time-ms": 2000, "memory": 1, "message": 2, "host-calls": 3, "concurrency": 4, "log": 5,
