@@ -29,6 +29,13 @@ class CommandError extends Error {
 // Numbers of a generator that was seeded when this engine was built would be the same in every guest.
 Math.random = () => (Math.floor(Number(getRandomU64()) / 2048) % 2 ** 53) / 2 ** 53;
 
+// Bytes are base64 in JSON, as they are in the agent's own commands.
+Object.defineProperty(Uint8Array.prototype, "toJSON", {
+  value() {
+    return this.toBase64();
+  },
+});
+
 // UTF-8 by way of what the engine does itself: a loop over the letters takes a microsecond for each.
 function utf8(text) {
   return Uint8Array.fromBase64(btoa(unescape(encodeURIComponent(text))));
@@ -251,7 +258,9 @@ export const handler = {
     try {
       exported = evaluate(file, "{}");
     } catch (error) {
-      if (!(error instanceof Error)) throw `${file.name}: threw ${shown(error)}`;
+      if (!(error instanceof Error) || error instanceof CommandError) {
+        throw `${file.name}: ${shown(error?.desc ?? error)}`;
+      }
       const { place, text } = told(file, error);
       throw `${place}: ${text}`;
     }

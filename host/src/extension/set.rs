@@ -3,13 +3,13 @@
 //! At the start only descriptions are read. What has none yet is compiled beside the requests, and its commands appear when it is known.
 //! Each is loaded by its first call. Both happen once, whoever waits for it and however long that one waits.
 
+mod load;
 mod open;
 mod provide;
 mod scripts;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,17 +21,15 @@ use waga_builtins::{Agent, ExtensionInfo};
 use super::call::Grant;
 use super::contract;
 use super::engine::Engine;
+use super::grants;
 use super::reach::Commands;
-use super::runtime::{Runtime, thawed};
-use super::sandbox::{Sandbox, Unfit};
-use super::scripts::{look, no_engine};
+use super::runtime::Runtime;
+use super::sandbox::Sandbox;
 use super::source::{Fault, Known, Source};
 use super::state::Stores;
 use super::unit::{Again, Phase, Unit};
-use super::{artifact, grants, imports};
 use crate::config;
 use crate::config::command_name::{is_command, is_protected};
-use scripts::Scripted;
 
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,13 +39,6 @@ pub(super) struct Loaded {
     pub(super) engine: Arc<Engine>,
     pub(super) sandbox: Arc<Sandbox>,
     pub(super) known: Arc<Known>,
-}
-
-/// What came of loading a component.
-enum Linked {
-    Ready(Arc<Known>, Arc<Sandbox>),
-    /// It was another one by now, which must not be loaded.
-    Not(Phase),
 }
 
 /// What is told of a change.
@@ -245,100 +236,6 @@ impl Extensions {
             let phase = loaded.unwrap_or_else(|fault| phase_of(fault, Some(known)));
             this.enter(&unit, phase);
         });
-    }
-
-    async fn loaded(self: &Arc<Self>, unit: &Arc<Unit>, known: Arc<Known>) -> Result<Phase, Fault> {
-        let (known, sandbox) = match self.linked(unit, known).await? {
-            Linked::Ready(known, sandbox) => (known, sandbox),
-            Linked::Not(phase) => return Ok(phase),
-        };
-        if unit.folder().is_none() {
-            return Ok(Phase::Loaded(known, sandbox));
-        }
-        let Scripted { known, .. } = self.scripted(unit, known, Some(sandbox.clone())).await?;
-        Ok(match settled(unit, known) {
-            Phase::Known(known) => Phase::Loaded(known, sandbox),
-            other => other,
-        })
-    }
-
-    /// Loads the component of an extension that is known. If it is another one by now, it is found out about anew first.
-    async fn linked(self: &Arc<Self>, unit: &Arc<Unit>, mut known: Arc<Known>) -> Result<Linked, Fault> {
-        let engine = self.runtime.engine(|| self.agent()).await?;
-        // What is in the cache may have been compiled for what turns out not to run here, or be damaged, or have been changed meanwhile:
-        // each is mended by finding out anew, once.
-        for last in [false, true] {
-            let (this, what, again) = (self.clone(), unit.clone(), known.clone());
-            let with = engine.clone();
-            let sandbox = smol::unblock(move || {
-                what.grant.files.open().map_err(Fault::Refused)?;
-                if again.kind != with.kind() {
-                    return Ok(None);
-                }
-                let Some(file) = this.source.artifact(&what.module(), &again)? else { return Ok(None) };
-                let component = match artifact::load(with.wasmtime(), &file) {
-                    Ok(component) => component,
-                    Err(error) => {
-                        tracing::warn!(extension = &**what.name(), %error, "not loaded: compiled anew");
-                        return Ok(None);
-                    }
-                };
-                if let Some(reason) = imports::exec::distrust(&what.config.exec) {
-                    return Err(Fault::Failed(reason));
-                }
-                match Sandbox::new(&component, &again.description) {
-                    Ok(sandbox) => Ok(Some(sandbox)),
-                    Err(unfit @ Unfit::Description) if !last => {
-                        tracing::warn!(extension = &**what.name(), "{unfit}: compiled anew");
-                        Ok(None)
-                    }
-                    Err(unfit) => Err(Fault::Refused(unfit.to_string())),
-                }
-            });
-            if let Some(sandbox) = sandbox.await? {
-                return Ok(Linked::Ready(known, Arc::new(sandbox)));
-            }
-            if last {
-                break;
-            }
-            match settled(unit, self.rediscover(unit, &known).await?.into()) {
-                Phase::Known(again) => known = again,
-                other => return Ok(Linked::Not(other)),
-            }
-        }
-        Err(Fault::Refused("what was compiled of it cannot be loaded; the agent's log says why".into()))
-    }
-
-    /// What an extension is, from the cache or by compiling it, and by running those of its scripts of which nothing is known.
-    async fn discover(self: &Arc<Self>, unit: &Arc<Unit>) -> Result<Phase, Fault> {
-        let kind = self.runtime.kind(|| self.agent()).await?;
-        thawed(|| self.agent()).await;
-        if let Some(folder) = unit.folder().map(Path::to_owned) {
-            // The engine need not be compiled for one that is not there.
-            smol::unblock(move || look(&folder)).await?;
-        }
-        let module = unit.module();
-        let known = self.source.known(self.agent(), unit.name(), &module, kind, None).await;
-        let known = known.map_err(|fault| match fault {
-            Fault::Missing(_) if unit.folder().is_some() && !module.exists() => {
-                Fault::Missing(no_engine(&module))
-            }
-            other => other,
-        })?;
-        let Scripted { known, sandbox } = self.scripted(unit, known.into(), None).await?;
-        Ok(match (settled(unit, known), sandbox) {
-            (Phase::Known(known), Some(sandbox)) => Phase::Loaded(known, sandbox),
-            (phase, _) => phase,
-        })
-    }
-
-    /// What the component of an extension is, where what the cache holds of it did not do.
-    async fn rediscover(self: &Arc<Self>, unit: &Arc<Unit>, known: &Arc<Known>) -> Result<Known, Fault> {
-        let kind = self.runtime.kind(|| self.agent()).await?;
-        thawed(|| self.agent()).await;
-        // Of another kind it was not looked for yet.
-        let distrusted = (known.kind == kind).then_some(known.digest);
-        self.source.known(self.agent(), unit.name(), &unit.module(), kind, distrusted).await
     }
 
     /// Puts an extension into another phase, and tells those whom it concerns.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Extensions, Linked};
+use super::Extensions;
+use super::load::Linked;
 use crate::extension::call::Grant;
 use crate::extension::sandbox::{Sandbox, Unnamed};
 use crate::extension::scripts::{Script, Scripts, read};

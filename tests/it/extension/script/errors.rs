@@ -80,6 +80,7 @@ fn a_fault_in_one_file_is_nothing_to_the_others() {
         ("d.js", "exports[\"guest-test-d\"] = 7;"),
         ("e.js", "\n\nthrow new Error(\"not today\");"),
         ("f.js", "exports[\"test\"] = () => 1;"),
+        ("h.js", "throw \"not on this guest\";"),
         ("g.js", "\n/** @param {Date} when */\nexports[\"guest-test-g\"] = () => 1;"),
     ];
     let faults = [
@@ -89,6 +90,7 @@ fn a_fault_in_one_file_is_nothing_to_the_others() {
         "e.js:3:11: not today",
         "f.js: exports 'test', which cannot be a command's name",
         "g.js:2: @param: 'Date' is no type that is checked: ",
+        "h.js: not on this guest",
     ];
     let Some(setup) = setup(&files, "") else { return };
     // Before an agent knows of them, too.

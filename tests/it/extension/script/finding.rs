@@ -111,7 +111,7 @@ exports[`guest-test-${config.word}`] = () => config.word;
     write(&agent, "{ word = 7 }");
     reload(&agent, 1);
     let off = disabled(&mut client, "guest-test-a");
-    assert_eq!(off, "extension x: a.js: threw no word in config");
+    assert_eq!(off, "extension x: a.js: no word in config");
     write(&agent, "{ word = 'b' }");
     reload(&agent, 2);
     assert_eq!(client.run("guest-test-b", json!({})).unwrap(), "b");

@@ -14,6 +14,7 @@ exports["guest-test-greet"] = ({ name = "you" }) => ({ greeting: `Hello, ${name}
 exports["guest-test-nothing"] = () => {};
 exports["guest-test-now"] = () => [Date.now(), Math.random(), Math.random(), typeof require];
 exports["guest-test-same"] = (args) => args;
+exports["guest-test-bytes"] = () => ({ bytes: Uint8Array.of(0, 255, 7) });
 "#;
     let Some(agent) = agent(&[("a.js", text)], "config = { tone = 'kind' }") else { return };
     let mut client = agent.client();
@@ -21,6 +22,7 @@ exports["guest-test-same"] = (args) => args;
     assert_eq!(greeted, json!({"greeting": "Hello, é€😀!", "config": {"tone": "kind"}}));
     assert_eq!(client.run("guest-test-greet", json!({})).unwrap()["greeting"], "Hello, you!");
     assert_eq!(client.run("guest-test-nothing", json!({})).unwrap(), json!({}));
+    assert_eq!(client.run("guest-test-bytes", json!({})).unwrap(), json!({"bytes": "AP8H"}));
     let deep = json!({"a": [1, -2.5, null, true, {"b": "\u{0}\n\"\u{2028}"}]});
     assert_eq!(client.run("guest-test-same", deep.clone()).unwrap(), deep);
 
