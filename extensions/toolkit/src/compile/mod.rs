@@ -107,7 +107,11 @@ fn inside(options: &Options) -> Result<(), Failure> {
     }
     let mut module = Vec::new();
     let read = io::stdin().lock().take(options.module_size.saturating_add(1)).read_to_end(&mut module);
-    read.map_err(|error| Failure::here(format!("cannot read the module: {error}")))?;
+    read.map_err(|error| match error.kind() {
+        // A vector that grows while it reads asks whether it may.
+        io::ErrorKind::OutOfMemory => Failure::memory(),
+        _ => Failure::here(format!("cannot read the module: {error}")),
+    })?;
     if module.len() as u64 > options.module_size {
         return Err(Failure::limit(format!(
             "the module has more than {} bytes: [extensions] module-size",
