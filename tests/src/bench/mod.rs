@@ -44,7 +44,8 @@ What extensions cost waga. With: examples/checksum (Rust), its command called wi
 other names, compiled one by one. Without: an agent that has none, and guest-ping in the place of the call.
 Wraps (C) call what is below and return that; without: guest-get-host-name as the agent answers it. Called by its types: the call
 of a command (C) that asks the agent once; without: that of one in the same component that does not. Reload: from SIGHUP until the new
-set serves.";
+set serves. Scripts: a file of one line. JavaScript and Python: tests/components, asked for the time and random numbers. Compiling: without,
+examples/checksum.";
 
 /// What a row measures; the number in it is what the target allows or asks for.
 enum Measure {
