@@ -48,6 +48,9 @@ run:
 	fails guest-acme-runaway && \
 	call guest-ping && \
 	call waga-get-extensions && \
+	{ for second in $$(seq 60); do \
+	    target/release/waga call --socket $(RUN)/agent.sock guest-acme-hello >$(RUN)/ping 2>&1 && break; \
+	    test $$second -gt 1 || echo "The engine of scripts is compiled, once ..."; sleep 1; done; } && \
 	call guest-acme-hello name=$${USER:-you}
 	@echo; echo "Start it yourself: $(TRUSTED)/waga -c $(TRUSTED)/agent.toml &"
 	@echo "What it has:       target/release/waga call --socket $(RUN)/agent.sock"
