@@ -1,4 +1,4 @@
-# make run    build the agent, start it on a unix socket with agent.toml, show a real exchange
+# make run    build the agent, start it on a unix socket with agent.toml, show a real exchange; it ends with a script to edit
 # make test   install what the tests need (Debian packages; root or sudo) and pass them all, skipping none
 # make bench  waga and Debian's qemu-ga side by side, and what extensions cost, with the targets
 # make lint   clippy and rustfmt, as CI has them
