@@ -41,6 +41,9 @@ pub struct ExtensionInfo {
     /// SHA-256 of that, in hex.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The pack that it is from, if it is from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pack: Option<ExtensionPack>,
     /// `native` or `pulley`, once it is loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<&'static str>,
@@ -79,6 +82,28 @@ pub struct ExtensionInfo {
     pub wall_us: u64,
     /// Microseconds that the longest call lasted.
     pub max_wall_us: u64,
+}
+
+/// The pack that an extension is from. What is absent is not known, for the pack is not there, or not let run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ExtensionPack {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Who publishes it, in that one's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<String>,
+    /// SHA-256, in hex, of its list of digests, which stands for all of its files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// By what name the key is trusted that signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    /// That public key, as minisign writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// What an extension is.

@@ -34,7 +34,9 @@ pub use agent::QEMU_VERSION;
 pub use command::{BoxFuture, Builtin, Command, Empty, IntoReply, Reply, WhileFrozen};
 pub use context::{Agent, Caller, Catalogue, CommandInfo, Context, Owner, Settings, Work};
 pub use error::{Error, ErrorClass, Result, os_text};
-pub use extensions::{ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState};
+pub use extensions::{
+    ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionPack, ExtensionState,
+};
 pub use introspection::{ChannelStats, CommandSchema, CommandStats, Json, ServerStats};
 pub use limits::Limits;
 pub use reload::Reloaded;

@@ -17,6 +17,8 @@ pub mod extension;
 mod log;
 mod nearest;
 pub mod policy;
+#[cfg(feature = "extensions")]
+mod prepare;
 pub mod registry;
 mod reload;
 mod schema;
@@ -30,6 +32,8 @@ use std::process::ExitCode;
 use cli::Wish;
 use config::{Config, Places};
 pub use nearest::nearest;
+#[cfg(feature = "extensions")]
+pub use prepare::{Prepared, prepare};
 
 /// Runs what the command line asks for; the program's exit code.
 pub fn run() -> ExitCode {

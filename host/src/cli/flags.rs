@@ -80,7 +80,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "config",
         Value("FILE"),
         Means::Config,
-        "read only this file: agent.toml if it ends in .toml, else qemu-ga.conf",
+        "read only this file: agent.toml if it ends in .toml, else qemu-ga.conf; or this folder, as /etc/waga",
     ),
     flag(
         'm',

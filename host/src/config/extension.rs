@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use waga_builtins::exec;
 
+use super::pack::{Keys, Pack, Trust};
 use crate::policy::Origin;
 
 /// `[extensions]` and every `[extension.NAME]`.
@@ -26,6 +27,12 @@ pub struct Extensions {
     pub compile_time: Duration,
     /// Most bytes of a module.
     pub module_size: u64,
+    /// What is asked of a pack's signature.
+    pub trust: Trust,
+    /// Where the public keys are that are trusted.
+    pub trusted_keys: PathBuf,
+    /// Where installed packs are.
+    pub packs: PathBuf,
     /// The extensions, in the order of the files.
     pub list: Vec<Extension>,
 }
@@ -40,6 +47,9 @@ pub(super) struct Said {
     pub(super) compile_memory: Option<u64>,
     pub(super) compile_time: Option<Duration>,
     pub(super) module_size: Option<u64>,
+    pub(super) trust: Option<Trust>,
+    pub(super) trusted_keys: Option<PathBuf>,
+    pub(super) packs: Option<PathBuf>,
     pub(super) list: Vec<Extension>,
     /// Of each of the list: what it reads of itself, as it was written.
     pub(super) settings: Vec<Option<toml::Table>>,
@@ -49,8 +59,22 @@ impl Extensions {
     /// Whether extensions are compiled and run alike by both.
     #[cfg(feature = "extensions")]
     pub(crate) fn run_like(&self, other: &Self) -> bool {
-        let alone = |it: &Self| Self { list: Vec::new(), state: PathBuf::new(), ..it.clone() };
+        let alone = |it: &Self| Self {
+            list: Vec::new(),
+            state: PathBuf::new(),
+            trust: Trust::Require,
+            trusted_keys: PathBuf::new(),
+            packs: PathBuf::new(),
+            ..it.clone()
+        };
         alone(self) == alone(other)
+    }
+
+    /// What holds unless something else is said, of a configuration in this folder or at the usual place.
+    pub(super) fn of_folder(folder: Option<&Path>) -> Self {
+        let default = Self::default();
+        let trusted_keys = folder.map_or(default.trusted_keys, |folder| folder.join("trust.d"));
+        Self { trusted_keys, ..default }
     }
 
     /// A later file's word counts; an extension is declared once.
@@ -62,6 +86,9 @@ impl Extensions {
         self.compile_memory = said.compile_memory.unwrap_or(self.compile_memory);
         self.compile_time = said.compile_time.unwrap_or(self.compile_time);
         self.module_size = said.module_size.unwrap_or(self.module_size);
+        self.trust = said.trust.unwrap_or(self.trust);
+        self.trusted_keys = said.trusted_keys.unwrap_or_else(|| mem::take(&mut self.trusted_keys));
+        self.packs = said.packs.unwrap_or_else(|| mem::take(&mut self.packs));
         for extension in said.list {
             if let Some(first) = self.list.iter().find(|other| other.name == extension.name) {
                 return Err(format!(
@@ -72,6 +99,22 @@ impl Extensions {
             self.list.push(extension);
         }
         Ok(())
+    }
+
+    /// Looks what there is of the packs that are named; what an operator should know of them.
+    pub(super) fn find_packs(&mut self) -> Vec<String> {
+        if self.list.iter().all(|extension| extension.code.pack().is_none()) {
+            return Vec::new();
+        }
+        let keys = Keys::read(&self.trusted_keys);
+        let mut doubts: Vec<_> = keys.faults().map(str::to_owned).collect();
+        for extension in &mut self.list {
+            let Code::Pack(pack) = &mut extension.code else { continue };
+            pack.find(&self.packs, &keys, self.trust);
+            let doubt = pack.installed.as_ref().ok().and_then(|installed| installed.doubt.as_ref());
+            doubts.extend(doubt.map(|doubt| format!("pack {} {}: {doubt}", pack.name, pack.version)));
+        }
+        doubts
     }
 }
 
@@ -85,6 +128,9 @@ impl Default for Extensions {
             compile_memory: 1 << 30,
             compile_time: Duration::from_secs(300),
             module_size: 32 << 20,
+            trust: Trust::Require,
+            trusted_keys: "/etc/waga/trust.d".into(),
+            packs: "/var/lib/waga/packs".into(),
             list: Vec::new(),
         }
     }
@@ -124,6 +170,8 @@ pub struct Extension {
     pub origin: Origin,
     /// Where its commands come from.
     pub code: Code,
+    /// Whether it is to be there at all.
+    pub enabled: bool,
     /// The commands that it adds, each with its place; `None`: every one that it has and nobody else does.
     pub add: Option<Vec<(Arc<str>, Origin)>>,
     /// The commands whose place it takes, each with its place.
@@ -151,25 +199,57 @@ pub struct Extension {
 }
 
 /// Where the commands of an extension come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Code {
     /// A component, in this file.
     Module(PathBuf),
     /// Scripts, in this folder.
     Scripts(PathBuf),
+    /// Either, of a pack.
+    Pack(Pack),
 }
 
 impl Code {
-    /// The file or the folder.
+    /// The file or the folder. Of a pack that is not there: the folder where it would be.
     pub fn path(&self) -> &Path {
-        let (Self::Module(path) | Self::Scripts(path)) = self;
-        path
+        match self {
+            Self::Module(path) | Self::Scripts(path) => path,
+            Self::Pack(pack) => pack.path(),
+        }
     }
 
-    /// The same, to be changed.
-    pub(super) fn path_mut(&mut self) -> &mut PathBuf {
-        let (Self::Module(path) | Self::Scripts(path)) = self;
-        path
+    /// The folder of scripts, if it is one.
+    pub fn scripts(&self) -> Option<&Path> {
+        match self {
+            Self::Module(_) => None,
+            Self::Scripts(path) => Some(path),
+            Self::Pack(pack) => pack.has_scripts().then(|| pack.path()),
+        }
+    }
+
+    /// What an extension's state belongs to: that of a pack stays from one version to the next.
+    pub fn home(&self) -> &Path {
+        match self {
+            Self::Module(path) | Self::Scripts(path) => path,
+            Self::Pack(pack) => &pack.place,
+        }
+    }
+
+    /// The pack.
+    pub fn pack(&self) -> Option<&Pack> {
+        match self {
+            Self::Module(_) | Self::Scripts(_) => None,
+            Self::Pack(pack) => Some(pack),
+        }
+    }
+
+    /// Its paths, to be changed.
+    pub(super) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Module(path) | Self::Scripts(path) => vec![path],
+            Self::Pack(Pack { place, installed: Ok(installed), .. }) => vec![place, &mut installed.code],
+            Self::Pack(Pack { place, .. }) => vec![place],
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{CallLimits, Code, Extension, Extensions, OnFailure, Runtime};
 use crate::policy::Origin;
 
 /// Without the places, which differ from file to file.
-fn placeless(extensions: &Extensions) -> Vec<Extension> {
+pub(super) fn placeless(extensions: &Extensions) -> Vec<Extension> {
     let nowhere = || Origin::option("");
     let place = |extension: &Extension| {
         let placeless = |names: &Vec<(Arc<str>, Origin)>| -> Vec<_> {
@@ -75,6 +75,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             name: name.into(),
             origin: Origin::option(""),
             code: Code::Module(module.into()),
+            enabled: true,
             add: add.map(names),
             overrides: Vec::new(),
             wraps: Vec::new(),
@@ -178,7 +179,6 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ("[extensions]\ncompile = { time = '2h' }".to_owned(), "2:20: '2h' is too long: 1h is the most"),
         ("[extensions]\nmodule-size = 0".to_owned(), "2:15: 0 is out of range"),
         ("[extensions]\nstak = 0".to_owned(), "2:1: unknown field `stak`, expected one of "),
-        ("[extensions]\ntrust = 'require'".to_owned(), "2:9: 'trust' is not built yet in this release"),
         ("[extension.x]".to_owned(), "1:12: [extension.x] needs the key 'module'"),
         ("[extension.x]\nmodule = ''".to_owned(), "2:10: a module needs a file"),
         (
@@ -191,7 +191,6 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
             "2:10: invalid type: string \"x\", expected a table of its own for each extension, [extension.NAME]",
         ),
         ("[[extension]]\nmodule = 'x'".to_owned(), "1:1: invalid type: sequence, expected a table"),
-        ("[extension.x]\npack = 'p'".to_owned(), "2:8: 'pack' is not built yet in this release"),
         (
             "[extension.x]\nscripts = 'p'\nmodule = 'm'".to_owned(),
             "2:11: [extension.x] has both 'module' and 'scripts': give each a table of its own",

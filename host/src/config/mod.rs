@@ -16,6 +16,7 @@ mod log;
 pub mod oracle;
 #[cfg(feature = "extensions")]
 mod own;
+pub mod pack;
 mod qemu_ga_conf;
 mod schema;
 pub(crate) mod size;
@@ -60,6 +61,15 @@ impl Places {
                 .map_or_else(|| qemu_ga_conf::DEFAULT.into(), PathBuf::from),
         }
     }
+}
+
+/// A file of `agent.d` as it is to be, or is not to be any more, for whoever asks what would come of it.
+#[derive(Debug, Clone)]
+pub struct Proposed {
+    /// Where it is, or would be.
+    pub path: PathBuf,
+    /// Its text; `None`: it is gone.
+    pub text: Option<String>,
 }
 
 /// Where state is kept unless something else is said; as qemu-ga.
@@ -144,6 +154,8 @@ struct Sources {
     files: Vec<PathBuf>,
     ours: Vec<agent_toml::Said>,
     qemu_ga: qemu_ga_conf::Said,
+    /// The one that was named, in the place of `/etc/waga`.
+    folder: Option<PathBuf>,
 }
 
 impl Config {
@@ -157,16 +169,28 @@ impl Config {
             (Some(path), Name::Waga) if path.extension().is_some_and(|extension| extension == "toml") => {
                 sources.add_ours(path, true)?;
             }
+            (Some(path), Name::Waga) if path.is_dir() => sources.add_all(path, None)?,
             (Some(path), name) => sources.add_qemu_gas(path, true, name == Name::Waga)?,
             (None, name) => {
                 if name == Name::Waga {
                     sources.add_ours(&places.agent_toml, false)?;
-                    sources.add_folder(&places.agent_d)?;
+                    sources.add_folder(&places.agent_d, None)?;
                 }
                 sources.add_qemu_gas(&places.qemu_ga_conf, false, false)?;
             }
         }
         sources.resolve(cli)
+    }
+
+    /// What a folder as `/etc/waga` comes to by itself, with one of its files as it is proposed: neither options nor `qemu-ga.conf` count.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn of_folder(folder: &Path, proposed: Option<&Proposed>) -> Result<Self, ConfigError> {
+        let mut sources = Sources::default();
+        sources.add_all(folder, proposed)?;
+        let cli = Cli { name: Name::Waga, config: None, options: Options::default() };
+        sources.resolve(&cli).map(|resolved| resolved.config)
     }
 
     /// Makes every path independent of the working folder, which a daemon leaves.
@@ -181,8 +205,15 @@ impl Config {
             Endpoint::Vsock { .. } => None,
         });
         let extensions = &mut self.extensions;
-        let others = [&mut self.state_dir, &mut self.pid_file, &mut extensions.cache, &mut extensions.state];
-        let modules = extensions.list.iter_mut().map(|extension| extension.code.path_mut());
+        let others = [
+            &mut self.state_dir,
+            &mut self.pid_file,
+            &mut extensions.cache,
+            &mut extensions.state,
+            &mut extensions.packs,
+            &mut extensions.trusted_keys,
+        ];
+        let modules = extensions.list.iter_mut().flat_map(|extension| extension.code.paths_mut());
         for path in files.chain(endpoints).chain(others).chain(&mut self.freeze.hook).chain(modules) {
             // It fails for an empty path and without a working folder: then opening it will say so.
             if let Ok(absolute) = std::path::absolute(&*path) {
@@ -205,23 +236,44 @@ impl Sources {
         Ok(())
     }
 
+    /// `agent.toml` and `agent.d` of a folder, in which the trusted keys are, too.
+    fn add_all(&mut self, folder: &Path, proposed: Option<&Proposed>) -> Result<(), ConfigError> {
+        self.folder = Some(folder.to_owned());
+        self.add_ours(&folder.join("agent.toml"), false)?;
+        self.add_folder(&folder.join("agent.d"), proposed)
+    }
+
     /// The folder's `*.toml`, by name.
-    fn add_folder(&mut self, folder: &Path) -> Result<(), ConfigError> {
+    fn add_folder(&mut self, folder: &Path, proposed: Option<&Proposed>) -> Result<(), ConfigError> {
         let failed = |error: std::io::Error| ConfigError::new(format!("{}: {error}", folder.display()));
         trust::folder(folder)?;
-        let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        let mut paths = match std::fs::read_dir(folder) {
+            Ok(entries) => {
+                let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
+                paths.map_err(failed)?
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed(error)),
         };
-        let paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-        let mut paths = paths.map_err(failed)?;
+        if let Some(proposed) = proposed {
+            paths.retain(|path| *path != proposed.path);
+            paths.extend(proposed.text.as_ref().map(|_| proposed.path.clone()));
+        }
         paths.retain(|path| {
             let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             !hidden && path.extension().is_some_and(|extension| extension == "toml")
         });
         paths.sort();
-        paths.iter().try_for_each(|path| self.add_ours(path, true))
+        for path in &paths {
+            match proposed.filter(|it| it.path == *path).and_then(|it| it.text.as_ref()) {
+                Some(text) => {
+                    self.ours.push(agent_toml::parse(text, path)?);
+                    self.files.push(path.clone());
+                }
+                None => self.add_ours(path, true)?,
+            }
+        }
+        Ok(())
     }
 
     /// `doubtful`: it might be one of ours that is called otherwise, of which a key file would understand nothing.
@@ -269,7 +321,7 @@ impl Sources {
             daemonize: false,
             pid_file: "/var/run/qemu-ga.pid".into(),
             freeze: Freeze::default(),
-            extensions: Extensions::default(),
+            extensions: Extensions::of_folder(self.folder.as_deref()),
             files: self.files,
             doubts: conf.doubts,
         };
@@ -296,6 +348,7 @@ impl Sources {
             }
             tables.push(said.table);
         }
+        config.doubts.extend(config.extensions.find_packs());
         config.state_dir = options.state_dir.clone().unwrap_or(config.state_dir);
         config.log.target = options.log_file.clone().map_or(config.log.target, Target::File);
         config.log.verbose |= options.verbose;
@@ -398,6 +451,8 @@ fn nearest_channel(name: &str, channels: &[Channel]) -> Result<(), String> {
 
 #[cfg(all(test, feature = "extensions"))]
 mod extension_tests;
+#[cfg(all(test, feature = "extensions"))]
+mod pack_tests;
 #[cfg(all(test, feature = "extensions"))]
 mod sample_tests;
 #[cfg(test)]

@@ -36,6 +36,8 @@ impl Config {
             folder(Path::new(CONFIGURATION), "its configuration"),
             folder(&self.extensions.cache, "its cache"),
             folder(&self.extensions.state, "what extensions keep"),
+            folder(&self.extensions.packs, "its packs"),
+            folder(&self.extensions.trusted_keys, "the keys that it trusts"),
             place(&self.state_dir, "its state"),
             place(&self.pid_file, "its pid file"),
         ];
@@ -62,6 +64,7 @@ impl Config {
         places.extend(self.extensions.list.iter().map(|extension| match &extension.code {
             Code::Module(path) => place(path, "the module of an extension"),
             Code::Scripts(path) => place(path, "the scripts of an extension"),
+            Code::Pack(pack) => folder(&pack.place, "a pack"),
         }));
         places
     }

@@ -181,8 +181,12 @@ pub(super) struct ExtensionsTable {
     pub(super) compile: Option<CompileTable>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) module_size: Option<Spanned<Size>>,
-    #[serde(skip_serializing)]
-    pub(super) trust: Option<NotBuilt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trust: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trusted_keys: Option<Spanned<PathBuf>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) packs: Option<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -213,8 +217,12 @@ pub(super) struct ExtensionTable {
     pub(super) limits: Option<LimitsTable>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) exec: Option<Vec<Spanned<ProgramTable>>>,
-    #[serde(skip_serializing)]
-    pub(super) pack: Option<NotBuilt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pack: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) enabled: Option<bool>,
     #[serde(rename = "override", skip_serializing_if = "Option::is_none")]
     pub(super) overrides: Option<Vec<Spanned<String>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -318,25 +326,23 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
 
 impl ExtensionsTable {
     fn is_empty(&self) -> bool {
-        let Self { runtime, cache, state, stack, compile, module_size, trust: _ } = self;
+        let Self { runtime, cache, state, stack, compile, module_size, trust, trusted_keys, packs } = self;
         runtime.is_none()
             && cache.is_none()
             && state.is_none()
             && stack.is_none()
             && compile.is_none()
             && module_size.is_none()
-    }
-
-    /// A key that is not built yet, with its place, if there is one.
-    pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
-        first_of([("trust", &self.trust)])
+            && trust.is_none()
+            && trusted_keys.is_none()
+            && packs.is_none()
     }
 }
 
 impl ExtensionTable {
     /// A key that is not built yet, with its place, if there is one.
     pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
-        first_of([("pack", &self.pack), ("freeze-hooks", &self.freeze_hooks)])
+        first_of([("freeze-hooks", &self.freeze_hooks)])
     }
 }
 

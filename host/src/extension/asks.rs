@@ -5,7 +5,7 @@ use super::grants::{self, asks_for_command, is_call, reason, uncalled};
 use super::imports::{Standing, command_of, standing};
 use super::set::Extensions;
 use crate::check::{Answer, Ask};
-use crate::config::{Code, Extension};
+use crate::config::Extension;
 
 impl Extensions {
     /// Of each extension, as far as it is known.
@@ -46,8 +46,7 @@ fn of(extension: &Extension, description: &Description) -> Vec<Ask> {
     let has = |import: &&String| grants::has(extension, import);
     let asks = description.imports.iter().filter(has).map(ask);
     // What the engine of scripts imports besides says nothing of the scripts.
-    let is_told =
-        |ask: &Ask| matches!(extension.code, Code::Module(_)) || !matches!(ask.answer, Answer::Free);
+    let is_told = |ask: &Ask| extension.code.scripts().is_none() || !matches!(ask.answer, Answer::Free);
     asks.filter(is_told).collect()
 }
 

@@ -3,7 +3,7 @@
 use super::description::Description;
 use super::imports::{Standing, command_of, is_exec, standing};
 use super::names::is_interface;
-use crate::config::{Code, Extension};
+use crate::config::Extension;
 
 /// Most commands of one component: each is listed by guest-info, and looked up by the thread that serves channels.
 const COMMANDS: usize = 256;
@@ -52,11 +52,11 @@ pub(super) fn reason(extension: &Extension, import: &str) -> Option<String> {
 /// Whether an extension has something of what it imports: the engine of scripts imports what any of them may want, and each that asks for what
 /// was not granted is told so then.
 pub(super) fn has(extension: &Extension, import: &str) -> bool {
-    match &extension.code {
-        Code::Module(_) => true,
-        Code::Scripts(_) if is_call(import) => !extension.commands.is_empty(),
-        Code::Scripts(_) if is_exec(import) => !extension.exec.is_empty(),
-        Code::Scripts(_) => true,
+    match extension.code.scripts() {
+        None => true,
+        Some(_) if is_call(import) => !extension.commands.is_empty(),
+        Some(_) if is_exec(import) => !extension.exec.is_empty(),
+        Some(_) => true,
     }
 }
 

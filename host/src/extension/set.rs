@@ -30,6 +30,7 @@ use super::state::Stores;
 use super::unit::{Again, Phase, Unit};
 use crate::config;
 use crate::config::command_name::{is_command, is_protected};
+use crate::config::pack::Installed;
 
 /// How long a command is waited for that an extension may turn out to have.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -89,7 +90,7 @@ impl Extensions {
         }
         for unit in &self.units {
             let phase = unit.phase();
-            if !matches!(phase, Phase::Missing(..) | Phase::Failed(..) | Phase::Refused(..))
+            if matches!(phase, Phase::Starting | Phase::Known(_) | Phase::Loading(_) | Phase::Loaded(..))
                 && let Err(reason) = unit.grant.files.open()
             {
                 unit.set(Phase::Refused(reason, phase.known().cloned()));
@@ -178,6 +179,7 @@ impl Extensions {
                         self.load(unit, known.clone());
                     }
                 }
+                Phase::Disabled => return Err(phase.reason().unwrap_or_default().to_owned()),
                 Phase::Starting | Phase::Loading(_) => {}
             }
             if !in_time(changed, deadline).await {
@@ -192,7 +194,7 @@ impl Extensions {
         grant.agent = self.agent.get().cloned().unwrap_or_default();
         let agent = grant.agent.clone();
         grant.state =
-            Arc::new(self.stores.session(&config.name, config.code.path(), config.limits.state, agent));
+            Arc::new(self.stores.session(&config.name, config.code.home(), config.limits.state, agent));
     }
 
     /// Begins anew with an extension that failed for a reason that may have passed, if it is time for that; whether it did.
@@ -281,6 +283,16 @@ fn settled(unit: &Unit, known: Arc<Known>) -> Phase {
         contract::misfits(&unit.config, &known.description);
     if let Some(reason) = grants::too_many(&known.description) {
         // None of them is to be listed.
+        return Phase::Refused(reason, None);
+    }
+    let other = unit.config.code.pack().and_then(|pack| pack.installed.as_ref().ok()).filter(|installed| {
+        installed.receipt.component_digest().is_some_and(|digest| digest != known.digest.to_string())
+    });
+    if let Some(Installed { receipt, .. }) = other {
+        let reason = format!(
+            "its component is not the one of pack {} {} as it was installed (waga-ext doctor)",
+            receipt.name, receipt.version
+        );
         return Phase::Refused(reason, None);
     }
     match grants::refusal(&unit.config, &known.description).or_else(|| unit.grant.files.refusal()) {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use smol::lock::Semaphore;
 use waga_builtins::{
-    CommandSchema, ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionState, exec,
+    CommandSchema, ExtensionCommand, ExtensionInfo, ExtensionLimits, ExtensionMode, ExtensionPack,
+    ExtensionState, exec,
 };
 
 use super::call::Grant;
@@ -19,7 +20,8 @@ use super::sandbox::Sandbox;
 use super::schema;
 use super::scripts::{self, Scripts};
 use super::source::Known;
-use crate::config::{CallLimits, Code, Extension, OwnPlace};
+use crate::config::pack::Pack;
+use crate::config::{CallLimits, Extension, OwnPlace};
 
 /// How soon something is tried again that failed for a reason that may pass; each time in a row twice as long.
 const FIRST: Duration = Duration::from_secs(10);
@@ -62,6 +64,8 @@ pub(super) enum Phase {
     Failed(String, Option<Arc<Known>>),
     /// It is not let run, whatever may be known of it.
     Refused(String, Option<Arc<Known>>),
+    /// Its operator switched it off.
+    Disabled,
 }
 
 /// Where an extension that failed begins anew.
@@ -78,7 +82,7 @@ impl Phase {
         match self {
             Self::Known(known) | Self::Loading(known) | Self::Loaded(known, _) => Some(known),
             Self::Refused(_, known) | Self::Missing(_, known) | Self::Failed(_, known) => known.as_ref(),
-            Self::Starting => None,
+            Self::Starting | Self::Disabled => None,
         }
     }
 
@@ -87,6 +91,7 @@ impl Phase {
         match self {
             Self::Starting => Some("starting"),
             Self::Missing(reason, _) | Self::Failed(reason, _) | Self::Refused(reason, _) => Some(reason),
+            Self::Disabled => Some("switched off (enabled = false)"),
             Self::Known(_) | Self::Loading(_) | Self::Loaded(..) => None,
         }
     }
@@ -113,13 +118,18 @@ impl Unit {
         };
         let over = CallLimits { time: config.limits.time_over, ..config.limits.clone() };
         let grant_over = Grant { limits: Arc::new(over), ..grant.clone() };
+        let phase = match config.code.pack().map(|pack| &pack.installed) {
+            _ if !config.enabled => Phase::Disabled,
+            Some(Err(reason)) => Phase::Refused(reason.clone(), None),
+            _ => Phase::Starting,
+        };
         Self {
             permits: Arc::new(Semaphore::new(config.limits.concurrency)),
             grant,
             grant_over,
             config,
             health: Arc::default(),
-            phase: Mutex::new(Phase::Starting),
+            phase: Mutex::new(phase),
             retry: Mutex::default(),
             misfits: Mutex::default(),
             scripts_before: None,
@@ -144,18 +154,15 @@ impl Unit {
 
     /// Where its component is: that of its scripts is one for all.
     pub(super) fn module(&self) -> PathBuf {
-        match &self.config.code {
-            Code::Module(path) => path.clone(),
-            Code::Scripts(_) => scripts::engine(),
+        match self.folder() {
+            None => self.config.code.path().to_owned(),
+            Some(_) => scripts::engine(),
         }
     }
 
     /// The folder of its scripts.
     pub(super) fn folder(&self) -> Option<&Path> {
-        match &self.config.code {
-            Code::Module(_) => None,
-            Code::Scripts(path) => Some(path),
-        }
+        self.config.code.scripts()
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -173,7 +180,7 @@ impl Unit {
             }
             // Known is not yet able to be called.
             Phase::Loaded(..) => *retry = Retry::default(),
-            Phase::Starting | Phase::Known(_) | Phase::Loading(_) | Phase::Refused(..) => {}
+            Phase::Starting | Phase::Known(_) | Phase::Loading(_) | Phase::Refused(..) | Phase::Disabled => {}
         }
         drop(retry);
         let provides = |phase: &Phase| (phase.reason().map(str::to_owned), phase.known().map(Arc::as_ptr));
@@ -209,6 +216,11 @@ impl Unit {
 
     fn phase_mut(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its operator lets it run, and its pack is there.
+    pub(super) fn may_run(&self) -> bool {
+        self.config.enabled && self.config.code.pack().is_none_or(|pack| pack.installed.is_ok())
     }
 
     /// What it would add, were it alone: the names, and why not, of those that it has or was to have. Those that it lays over others are
@@ -294,10 +306,12 @@ impl Unit {
                 Phase::Missing(..) => ExtensionState::Missing,
                 Phase::Failed(..) => ExtensionState::Failed,
                 Phase::Refused(..) => ExtensionState::Refused,
+                Phase::Disabled => ExtensionState::Disabled,
             },
             reason: phase.reason().filter(|_| !matches!(phase, Phase::Starting)).map(str::to_owned),
             source: self.config.code.path().display().to_string(),
             digest: known.map(|known| known.digest.to_string()),
+            pack: self.config.code.pack().map(pack),
             runtime: match &phase {
                 Phase::Loaded(known, _) => Some(known.kind.as_str()),
                 _ => None,
@@ -334,6 +348,20 @@ impl Unit {
 /// One command of an extension, as it came out.
 pub(super) fn outcome(name: &Arc<str>, mode: ExtensionMode, reason: Option<String>) -> ExtensionCommand {
     ExtensionCommand { name: name.clone(), mode, enabled: reason.is_none(), reason, paused_ms: None }
+}
+
+/// Where a pack is from, as far as that is known.
+fn pack(pack: &Pack) -> ExtensionPack {
+    let receipt = pack.installed.as_ref().ok().map(|installed| &installed.receipt);
+    let signer = receipt.and_then(|receipt| receipt.signer.as_ref());
+    ExtensionPack {
+        name: pack.name.clone(),
+        version: pack.version.clone(),
+        publisher: receipt.map(|receipt| receipt.publisher.clone()),
+        digest: receipt.map(|receipt| receipt.digest.clone()),
+        signer: signer.map(|signer| signer.name.clone()),
+        key: signer.map(|signer| signer.key.to_string()),
+    }
 }
 
 fn limits(limits: &CallLimits) -> ExtensionLimits {

@@ -13,6 +13,7 @@ use waga_builtins::FAMILIES;
 
 use super::super::command_name::{LONGEST, is_command, is_extension, is_protected};
 use super::super::extension::{CallLimits, Code, Extension, LARGEST_STATE, OnFailure, Runtime, Said};
+use super::super::pack::{Pack, Trust, is_version};
 use super::super::schema::{ExtensionTable, ExtensionsTable, InOrder, LimitsTable, Size};
 use super::super::{ConfigError, size};
 use super::Source;
@@ -38,8 +39,8 @@ impl Source<'_> {
         table: ExtensionsTable,
         list: InOrder<ExtensionTable>,
     ) -> Result<Said, ConfigError> {
-        self.is_built(table.not_built())?;
         let runtimes = Runtime::ALL.map(|runtime| (runtime.as_str(), runtime));
+        let trusts = Trust::ALL.map(|trust| (trust.as_str(), trust));
         let compile = table.compile.unwrap_or_default();
         let mut said = Said {
             runtime: table.runtime.map(|word| self.word("runtime", &word, &runtimes)).transpose()?,
@@ -49,6 +50,12 @@ impl Source<'_> {
             compile_memory: self.number(compile.memory.as_ref(), "compile.memory", COMPILE_MEMORY)?,
             compile_time: self.bounded_time(compile.time.as_ref())?,
             module_size: self.number(table.module_size.as_ref(), "module-size", MODULE_SIZE)?,
+            trust: table.trust.map(|word| self.word("trust", &word, &trusts)).transpose()?,
+            trusted_keys: table
+                .trusted_keys
+                .map(|path| self.some_path(path, "keys need a folder"))
+                .transpose()?,
+            packs: table.packs.map(|path| self.some_path(path, "packs need a folder")).transpose()?,
             ..Said::default()
         };
         for (name, table) in list.0 {
@@ -74,20 +81,7 @@ impl Source<'_> {
         }
         self.is_built(table.not_built())?;
         let key = format!("[extension.{name}]");
-        let code = match (table.module, table.scripts) {
-            (Some(module), None) => Code::Module(self.some_path(module, "a module needs a file")?),
-            (None, Some(scripts)) => Code::Scripts(self.some_path(scripts, "scripts need a folder")?),
-            (Some(_), Some(scripts)) => {
-                let text = format!("{key} has both 'module' and 'scripts': give each a table of its own");
-                return Err(self.error(&scripts.span(), text));
-            }
-            (None, None) => {
-                let text = format!(
-                    "{key} needs the key 'module', the file of a component, or 'scripts', a folder of JavaScript files"
-                );
-                return Err(self.error(&place, text));
-            }
-        };
+        let code = self.code(&key, &place, table.module, table.scripts, table.pack, table.version)?;
         let config = match table.config {
             Some(config) => {
                 let json = object(config.get_ref(), "config");
@@ -102,6 +96,7 @@ impl Source<'_> {
             name: name.as_str().into(),
             origin: self.origin(&place, key.clone()),
             code,
+            enabled: table.enabled.unwrap_or(true),
             add: match table.add {
                 None => None,
                 names => Some(self.provided("add", names, &key, &mut provided)?),
@@ -118,6 +113,66 @@ impl Source<'_> {
             write: self.places(table.write, &key, "write")?,
             limits: self.call_limits(&table.limits.unwrap_or_default())?,
         })
+    }
+
+    /// Where the commands come from: the one key of three that says so.
+    fn code(
+        &self,
+        key: &str,
+        place: &Range<usize>,
+        module: Option<Spanned<PathBuf>>,
+        scripts: Option<Spanned<PathBuf>>,
+        pack: Option<Spanned<String>>,
+        version: Option<Spanned<String>>,
+    ) -> Result<Code, ConfigError> {
+        if let (None, Some(version)) = (&pack, &version) {
+            return Err(
+                self.error(&version.span(), format!("{key} has a 'version' and no 'pack' that it is of"))
+            );
+        }
+        match (module, scripts, pack) {
+            (Some(module), None, None) => Ok(Code::Module(self.some_path(module, "a module needs a file")?)),
+            (None, Some(scripts), None) => {
+                Ok(Code::Scripts(self.some_path(scripts, "scripts need a folder")?))
+            }
+            (None, None, Some(pack)) => {
+                if !is_extension(pack.get_ref()) {
+                    let text = format!("'{}' is no name of a pack", pack.get_ref().escape_debug());
+                    return Err(self.error(&pack.span(), text));
+                }
+                let Some(version) = version else {
+                    let text = format!(
+                        "{key} needs the key 'version', the one of the pack that is to run: waga-ext list tells which there are"
+                    );
+                    return Err(self.error(&pack.span(), text));
+                };
+                if !is_version(version.get_ref()) {
+                    let text =
+                        format!("'{}' is no version, as 1.2.0 is one", version.get_ref().escape_debug());
+                    return Err(self.error(&version.span(), text));
+                }
+                Ok(Code::Pack(Pack::named(pack.get_ref(), version.get_ref())))
+            }
+            (None, None, None) => {
+                let text = format!(
+                    "{key} needs the key 'module', the file of a component, 'scripts', a folder of JavaScript files, or 'pack', the name of one that is installed"
+                );
+                Err(self.error(place, text))
+            }
+            (module, scripts, pack) => {
+                let keys = [
+                    module.map(|key| ("module", key.span())),
+                    scripts.map(|key| ("scripts", key.span())),
+                    pack.map(|key| ("pack", key.span())),
+                ];
+                let keys: Vec<_> = keys.into_iter().flatten().collect();
+                let names: Vec<_> = keys.iter().map(|(name, _)| format!("'{name}'")).collect();
+                let both = if names.len() == 2 { "both " } else { "" };
+                let text = format!("{key} has {both}{}: give each a table of its own", names.join(" and "));
+                let place = keys.last().map_or_else(|| place.clone(), |(_, place)| place.clone());
+                Err(self.error(&place, text))
+            }
+        }
     }
 
     /// The commands of one mode, which are those of no other mode.

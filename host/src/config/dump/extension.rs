@@ -26,7 +26,10 @@ pub(super) fn extensions(extensions: &Extensions) -> ExtensionsTable {
         stack: size_unless(extensions.stack as u64, default.stack as u64),
         compile: (compile.memory.is_some() || compile.time.is_some()).then_some(compile),
         module_size: size_unless(extensions.module_size, default.module_size),
-        ..ExtensionsTable::default()
+        trust: (extensions.trust != default.trust).then(|| plain(extensions.trust.as_str().to_owned())),
+        trusted_keys: (extensions.trusted_keys != default.trusted_keys)
+            .then(|| plain(extensions.trusted_keys.clone())),
+        packs: (extensions.packs != default.packs).then(|| plain(extensions.packs.clone())),
     }
 }
 
@@ -34,13 +37,19 @@ pub(super) fn extensions(extensions: &Extensions) -> ExtensionsTable {
 pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOrder<ExtensionTable> {
     let table = |(extension, settings): (&Extension, &Option<toml::Table>)| {
         let limits = limits(&extension.limits);
-        let (module, scripts) = match &extension.code {
-            Code::Module(path) => (Some(plain(path.clone())), None),
-            Code::Scripts(path) => (None, Some(plain(path.clone()))),
+        let code = match &extension.code {
+            Code::Module(path) => ExtensionTable { module: Some(plain(path.clone())), ..Default::default() },
+            Code::Scripts(path) => {
+                ExtensionTable { scripts: Some(plain(path.clone())), ..Default::default() }
+            }
+            Code::Pack(pack) => ExtensionTable {
+                pack: Some(plain(pack.name.to_string())),
+                version: Some(plain(pack.version.to_string())),
+                ..Default::default()
+            },
         };
         let table = ExtensionTable {
-            module,
-            scripts,
+            enabled: (!extension.enabled).then_some(false),
             add: extension.add.as_ref().map(|names| all(names)),
             overrides: names(&extension.overrides),
             wrap: names(&extension.wraps),
@@ -57,7 +66,7 @@ pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOr
             read: extension.read.iter().cloned().map(plain).collect(),
             write: extension.write.iter().cloned().map(plain).collect(),
             limits: (!limits.is_empty()).then_some(limits),
-            ..ExtensionTable::default()
+            ..code
         };
         (plain(extension.name.to_string()), table)
     };

@@ -39,7 +39,7 @@ impl Extensions {
         let asked = thread::Builder::new().name("ask".into()).stack_size(STACK).spawn(ask);
         let source = if asked.is_err() || answered.recv_timeout(ANSWERED).is_ok() {
             let source = Source::new(settings);
-            for unit in &units {
+            for unit in units.iter().filter(|unit| unit.may_run()) {
                 if let Some(known) = remembered(&source, unit) {
                     unit.set(settled(unit, known.into()));
                 }
@@ -67,7 +67,7 @@ impl Extensions {
         let unit = |extension: &config::Extension| {
             let unit = Unit::new(extension.clone(), own);
             let is_old = |it: &&Arc<Unit>| it.name() == unit.name() && it.config.code == unit.config.code;
-            let Some(old) = before.units.iter().find(is_old) else { return unit };
+            let Some(old) = before.units.iter().find(is_old).filter(|_| unit.may_run()) else { return unit };
             let unit = unit.after(old);
             let phase = old.phase();
             let is_still = |known: &&Arc<Known>| {

@@ -26,7 +26,10 @@ impl Extensions {
         let mut owners: HashMap<(ExtensionMode, Arc<str>), Vec<Arc<str>>> = HashMap::new();
         for mode in [ExtensionMode::Add, ExtensionMode::Override, ExtensionMode::Wrap] {
             for (unit, outcomes) in self.units.iter().zip(&mut outcomes) {
+                // What is switched off is laid over nothing; what it adds is told to be off.
+                let is_off = !unit.config.enabled;
                 let names = match mode {
+                    _ if is_off && mode != ExtensionMode::Add => Vec::new(),
                     ExtensionMode::Add => unit.additions(),
                     ExtensionMode::Override => laid(unit, &unit.config.overrides),
                     ExtensionMode::Wrap => laid(unit, &unit.config.wraps),
