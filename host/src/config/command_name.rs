@@ -4,7 +4,7 @@
 pub(crate) const LONGEST: usize = 64;
 
 /// Whether an extension may be called that: `[a-z][a-z0-9-]*`.
-pub(super) fn is_extension(name: &str) -> bool {
+pub fn is_extension(name: &str) -> bool {
     name.len() <= LONGEST
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
