@@ -8,6 +8,8 @@ mod compile;
 mod component;
 mod inspect;
 mod new;
+mod pack;
+mod store;
 mod wit_text;
 
 use std::io::{self, ErrorKind, Write};
@@ -30,6 +32,21 @@ enum Verb {
     Build(build::Options),
     Inspect(inspect::Options),
     Call(call::Options),
+    Keygen(pack::keygen::Options),
+    Pack(pack::make::Options),
+    Sign(pack::sign::Options),
+    Verify(pack::verify::Options),
+    Install(store::install::Options),
+    List(store::list::Options),
+    /// Switches a pack on that was switched off.
+    Enable(store::switch::Options),
+    /// Switches a pack off: nothing of it is there, and all of it is kept.
+    Disable(store::switch::Options),
+    Upgrade(store::upgrade::Options),
+    Rollback(store::upgrade::Back),
+    /// Removes a pack, and the version before it.
+    Remove(store::switch::Options),
+    Doctor(store::doctor::Options),
     Compile(compile::Options),
 }
 
@@ -39,6 +56,18 @@ fn main() -> ExitCode {
         Verb::Build(options) => build::run(&options),
         Verb::Inspect(options) => inspect::run(&options),
         Verb::Call(options) => call::run(&options).map(|()| String::new()),
+        Verb::Keygen(options) => pack::keygen::run(&options),
+        Verb::Pack(options) => pack::make::run(&options),
+        Verb::Sign(options) => pack::sign::run(&options),
+        Verb::Verify(options) => pack::verify::run(&options),
+        Verb::Install(options) => store::install::run(&options),
+        Verb::List(options) => store::list::run(&options),
+        Verb::Enable(options) => store::switch::run(&options, true),
+        Verb::Disable(options) => store::switch::run(&options, false),
+        Verb::Upgrade(options) => store::upgrade::run(&options),
+        Verb::Rollback(options) => store::upgrade::back(&options),
+        Verb::Remove(options) => store::switch::remove(&options),
+        Verb::Doctor(options) => store::doctor::run(&options),
         Verb::Compile(options) => return compile::run(&options),
     };
     match done.and_then(|text| print(&text).context("cannot write to stdout")) {

@@ -90,8 +90,33 @@ enum Built {
     Component(String, Vec<u8>),
 }
 
+impl Options {
+    /// To build the component of a pack.
+    pub(crate) fn of(path: &Path, cache: Option<PathBuf>, offline: bool) -> Self {
+        Self { path: path.to_owned(), output: None, wit: None, world: None, cache, offline }
+    }
+}
+
+/// A component that was built.
+pub(crate) struct Component {
+    /// What to call it.
+    name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// Builds; what to print.
 pub(crate) fn run(options: &Options) -> Result<String> {
+    let Component { name, bytes } = component(options)?;
+    let output = options.output.clone().unwrap_or_else(|| format!("{name}.wasm").into());
+    write(&output, &bytes)?;
+    Ok(format!("{}: {} bytes\n", output.display(), bytes.len()))
+}
+
+/// Builds, and embeds the WIT.
+///
+/// # Errors
+/// What the toolchain says, or that there is none.
+pub(crate) fn component(options: &Options) -> Result<Component> {
     let folder = options.path.canonicalize();
     let folder = folder.with_context(|| format!("cannot find {}", options.path.display()))?;
     let wit = options.wit.clone().unwrap_or_else(|| folder.join("wit"));
@@ -121,9 +146,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
             project.wit.display()
         )),
     }
-    let output = options.output.clone().unwrap_or_else(|| format!("{name}.wasm").into());
-    write(&output, &bytes)?;
-    Ok(format!("{}: {} bytes\n", output.display(), bytes.len()))
+    Ok(Component { name, bytes })
 }
 
 /// Builds it; one at a time in one cache, for projects may have the same name.

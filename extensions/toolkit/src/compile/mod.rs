@@ -3,12 +3,14 @@
 //! The compiler is large and what it reads may be hostile, so it runs in a child that can do nothing but compute (`confine`), within
 //! limits. This process starts it, waits, and says in one line what became of it; nothing half done reaches standard output.
 
+mod all;
 mod calls;
 mod confine;
 mod product;
 mod verdict;
 
 use std::io::{self, Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
@@ -33,6 +35,9 @@ const WORDS: u64 = 64 << 10;
 
 /// Compiles a component from stdin to stdout, as the agent has it done.
 ///
+/// With --all it fills the cache of a configuration instead: an image that is
+/// made so needs no waga-ext, and its cache may be on a read-only filesystem.
+///
 /// Written are a line of JSON, {"artifact": BYTES, "description": BYTES}, then
 /// the artifact and the description (JSON) themselves. An error is one line on
 /// stderr, and so is, beside what was compiled, what this kernel does not keep
@@ -46,8 +51,17 @@ const WORDS: u64 = 64 << 10;
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
     /// What it runs as.
-    #[arg(long, value_enum)]
-    runtime: Runtime,
+    #[arg(long, value_enum, required_unless_present = "all")]
+    runtime: Option<Runtime>,
+    /// Compile all extensions of a configuration into its cache.
+    ///
+    /// Scripts are run once for what they define. Exit code 1: an agent that
+    /// starts with this would not run all of them.
+    #[arg(long)]
+    all: bool,
+    /// That configuration: a folder, or one file that ends in .toml.
+    #[arg(short, long, value_name = "PATH", default_value = "/etc/waga", requires = "all")]
+    config: PathBuf,
     /// Stack of a component.
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 10)]
     stack: usize,
@@ -87,7 +101,15 @@ impl From<Runtime> for engine::Kind {
 
 /// Compiles; the program's exit code.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let done = if options.inside { inside(options) } else { outside(options) };
+    if options.all {
+        return all::run(&options.config, options.runtime);
+    }
+    let done = match (options.runtime, options.inside) {
+        (Some(runtime), true) => inside(options, runtime),
+        (Some(runtime), false) => outside(options, runtime),
+        // clap asks for it.
+        (None, _) => Err(Failure::here("say --runtime native or --runtime pulley")),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -98,7 +120,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 }
 
 /// The child: gives up what it could do, then reads.
-fn inside(options: &Options) -> Result<(), Failure> {
+fn inside(options: &Options, runtime: Runtime) -> Result<(), Failure> {
     let root = if options.at_hand { Root::GivenIfPossible } else { Root::Given };
     let lacks = confine::confine(options.memory, options.time, root)
         .map_err(|error| Failure::here(format!("cannot confine the compiler: {error}")))?;
@@ -118,13 +140,13 @@ fn inside(options: &Options) -> Result<(), Failure> {
             options.module_size
         )));
     }
-    let product = product::of(&module, options.runtime.into(), options.stack)?;
+    let product = product::of(&module, runtime.into(), options.stack)?;
     product.write(&mut io::stdout().lock()).map_err(|error| Failure::here(format!("cannot write: {error}")))
 }
 
 /// The parent: the daemon's words in, its answer out.
-fn outside(options: &Options) -> Result<(), Failure> {
-    let answer = ask(options, None)?;
+fn outside(options: &Options, runtime: Runtime) -> Result<(), Failure> {
+    let answer = ask(options, runtime, None)?;
     let mut out = io::stdout().lock();
     out.write_all(&answer.product)
         .and_then(|()| out.flush())
@@ -149,7 +171,9 @@ pub(crate) fn confine_reader() -> io::Result<()> {
 /// What went wrong, in one line.
 pub(crate) fn in_child(module: Vec<u8>, runtime: Runtime, stack: usize) -> Result<Compiled, String> {
     let options = Options {
-        runtime,
+        runtime: Some(runtime),
+        all: false,
+        config: PathBuf::new(),
         stack,
         memory: AT_HAND.0,
         time: AT_HAND.1,
@@ -157,7 +181,7 @@ pub(crate) fn in_child(module: Vec<u8>, runtime: Runtime, stack: usize) -> Resul
         inside: false,
         at_hand: true,
     };
-    let answer = ask(&options, Some(module)).map_err(|failure| failure.line())?;
+    let answer = ask(&options, runtime, Some(module)).map_err(|failure| failure.line())?;
     Compiled::read(&answer.product, options.memory)
 }
 
@@ -168,10 +192,10 @@ struct Answer {
 }
 
 /// Starts the child with nothing of our own but the three streams. It reads the module, or what is on our standard input.
-fn ask(options: &Options, module: Option<Vec<u8>>) -> Result<Answer, Failure> {
+fn ask(options: &Options, runtime: Runtime, module: Option<Vec<u8>>) -> Result<Answer, Failure> {
     let failed = |what: &str, error: io::Error| Failure::here(format!("cannot {what} the compiler: {error}"));
     let program = std::env::current_exe().map_err(|error| failed("find", error))?;
-    let runtime = match options.runtime {
+    let runtime = match runtime {
         Runtime::Native => "native",
         Runtime::Pulley => "pulley",
     };

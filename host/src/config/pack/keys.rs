@@ -165,6 +165,12 @@ impl Keys {
         self.trusted().find(|(_, trusted)| *trusted == key).map(|(name, _)| name)
     }
 
+    /// Why a key of this id is not to be trusted any more, whichever it is.
+    pub fn revoked_id(&self, id: &str) -> Option<String> {
+        let revoked = self.revoked.as_ref().ok()?;
+        Some(told(&format!("the key that signed it, {id}, is revoked"), revoked.entries.get(id)?))
+    }
+
     /// Whether a pack may be run; what an operator should know of it all the same.
     ///
     /// # Errors

@@ -110,6 +110,14 @@ pub fn no_engine(module: &Path) -> String {
     )
 }
 
+/// Checks a value, as compact JSON, against a schema, by the part of JSON Schema that arguments of scripts are checked by.
+///
+/// # Errors
+/// What of the value is not as the schema has it, or what of the schema is not checked here.
+pub fn check(schema: &Value, value: &str) -> Result<(), String> {
+    Rule::of(schema)?.check(value.as_bytes()).map_err(|fault| fault.to_string())
+}
+
 impl Scripts {
     /// What is known of these files, once each that needs it was run: `exports` has of each, in order, what it exports, or why it is not used.
     /// Of one that is not, the commands that it had before stay known.

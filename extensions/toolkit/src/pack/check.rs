@@ -1,0 +1,96 @@
+//! Whether a pack is what its manifest says, as far as that can be told without running anything of it.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use waga::config::{Config, Extension, Proposed};
+use waga::extension::{Standing, standing};
+use waga_pack::{Manifest, Pack};
+
+use crate::inspect::world::{self, World};
+use crate::store::table;
+
+/// Checks that the agent would understand what the manifest asks for, that the configuration is as its schema has it, and that the
+/// component has the commands and imports nothing else; what its author should know all the same.
+///
+/// # Errors
+/// The first thing that is otherwise.
+pub(crate) fn whole(pack: &Pack) -> Result<Vec<String>> {
+    let manifest = pack.manifest();
+    let extension = declared(manifest)?;
+    config(pack, &extension.config)?;
+    let Some(component) = pack.component() else { return Ok(Vec::new()) };
+    let world = world::read(component).context("cannot read the component")?;
+    imports(&world, &extension)?;
+    commands(&world, manifest)
+}
+
+/// The extension that its table declares.
+///
+/// # Errors
+/// What the agent would say of that table.
+pub(crate) fn declared(manifest: &Manifest) -> Result<Extension> {
+    // None of it is read: only the text counts.
+    let folder = std::path::Path::new("/nonexistent");
+    let path = folder.join("agent.d").join(table::file_name(&manifest.name));
+    let proposed = Proposed { path, text: Some(table::text(manifest)) };
+    let config = Config::of_folder(folder, Some(&proposed)).map_err(|error| {
+        let text = error.to_string();
+        let text = text.split_once(": ").map_or(text.as_str(), |(_, text)| text).to_owned();
+        anyhow::anyhow!("pack.toml asks for what no agent.toml can say: {text}")
+    })?;
+    config.extensions.list.into_iter().next().context("its table declares nothing")
+}
+
+/// Whether a configuration, as JSON, is what the pack's schema has.
+///
+/// # Errors
+/// What is not, or what is wrong with the schema.
+pub(crate) fn config(pack: &Pack, config: &str) -> Result<()> {
+    let Some(name) = &pack.manifest().config_schema else { return Ok(()) };
+    let schema: Value =
+        serde_json::from_slice(&pack.files()[name]).with_context(|| format!("{name} is no JSON"))?;
+    waga::extension::scripts::check(&schema, config)
+        .map_err(|fault| anyhow::anyhow!("the configuration is not as {name} has it: {fault}"))
+}
+
+/// Whether all that it imports is asked for.
+fn imports(world: &World, extension: &Extension) -> Result<()> {
+    let may_call = |name: &str| extension.commands.iter().any(|(command, _)| **command == *name);
+    for import in &world.imports {
+        let asked = match standing(import) {
+            Standing::Free => true,
+            Standing::Forbidden(reason) => bail!("its component imports {import}: {reason}"),
+            Standing::Unknown => bail!("its component imports {import}, which no agent has"),
+            Standing::Granted(_) if import.starts_with("waga:extension/exec") => !extension.exec.is_empty(),
+            Standing::Granted(_) => {
+                match import.strip_prefix("waga:guest/").and_then(|it| it.split_once('@')) {
+                    Some((command, _)) => may_call(command),
+                    None => !extension.commands.is_empty(),
+                }
+            }
+        };
+        if let (false, Standing::Granted(line)) = (asked, standing(import)) {
+            bail!("its component imports {import}, and no [[permission]] of pack.toml asks for it: {line}");
+        }
+    }
+    Ok(())
+}
+
+/// Whether it has the commands that it is said to have.
+fn commands(world: &World, manifest: &Manifest) -> Result<Vec<String>> {
+    let has: Vec<&str> =
+        world.interfaces.iter().flat_map(|it| &it.commands).map(|it| it.name.as_str()).collect();
+    for command in &manifest.commands {
+        ensure!(
+            world.handler || has.contains(&command.name.as_str()),
+            "its component has no command {}, which pack.toml names",
+            command.name
+        );
+    }
+    let unsaid = has.iter().filter(|name| !manifest.commands.iter().any(|command| command.name == **name));
+    Ok(unsaid
+        .map(|name| {
+            format!("its component has {name}, which pack.toml does not name: nobody will be able to call it")
+        })
+        .collect())
+}

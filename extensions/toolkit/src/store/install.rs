@@ -1,0 +1,88 @@
+//! `waga-ext install`: a pack comes in.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use waga_pack::Pack;
+
+use super::{RELOAD, Store, Where, agreed, disk, nothing_done, say, table, trial, trust};
+use crate::pack::{check, read, show};
+
+/// Installs a pack, once you have seen whose it is and what it asks for.
+///
+/// What you agree to is written to agent.d/pack-NAME.toml, where you may take
+/// away what it shall not have. Nothing is installed that the agent would not
+/// run: it is compiled and tried first. An agent that is running sees it when it
+/// reloads.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// The pack, NAME-VERSION.waga.
+    pack: PathBuf,
+    /// Agree without being asked.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Installs; what to print.
+pub(crate) fn run(options: &Options) -> Result<String> {
+    let path = options.pack.display().to_string();
+    let (pack, archive) = read(&options.pack)?;
+    let mut store = Store::change(&options.place)?;
+    let manifest = pack.manifest().clone();
+    let (name, version) = (&manifest.name, &manifest.version);
+    if let Some(there) = store.all().into_iter().find(|it| it.name == name) {
+        match there.version == version {
+            true => bail!("{name} {version} is installed already"),
+            false => bail!(
+                "{name} {} is installed: waga-ext upgrade {path} puts {version} in its place",
+                there.version
+            ),
+        }
+    }
+    let table = store.table(name);
+    ensure!(
+        table.symlink_metadata().is_err(),
+        "{} is there, and does not declare [extension.{name}] with pack = \"{name}\": it is not this program's to write over",
+        table.display()
+    );
+    let judged =
+        trust::judge(&pack, &archive, &store.config.extensions, None).with_context(|| path.clone())?;
+    is_sound(&pack).with_context(|| path.clone())?;
+    let text = table::text(&manifest);
+    store.proposed(&table, Some(text.clone()))?;
+
+    eprint!("{}", show::text(&pack, &judged.signed));
+    eprintln!("{:<12}{}", "writes", table.display());
+    judged.doubt.iter().for_each(|doubt| say(&format!("beware: {doubt}")));
+    if !agreed(options.yes, "Install it?")? {
+        return nothing_done();
+    }
+    store.stage(&pack, &judged.receipt)?;
+    // Only now its files are where the table says.
+    let tried = store.proposed(&table, Some(text.clone())).and_then(|config| trial::run(&config, &manifest));
+    if let Err(error) = tried {
+        disk::remove(&store.version(name, version))?;
+        store.clear(name)?;
+        return Err(error.context(format!("{path} is not installed")));
+    }
+    store.commit(name, Some(&text))?;
+    Ok(format!("{name} {version} is installed.\n{RELOAD}"))
+}
+
+/// Whether a pack is one for this agent, and what it says.
+///
+/// # Errors
+/// What speaks against it.
+pub(super) fn is_sound(pack: &Pack) -> Result<()> {
+    let (manifest, agent) = (pack.manifest(), env!("CARGO_PKG_VERSION"));
+    ensure!(
+        manifest.runs_on(agent),
+        "it is for waga {}, and this is {agent}",
+        manifest.agent.as_deref().unwrap_or_default()
+    );
+    check::whole(pack).map(|_| ())
+}

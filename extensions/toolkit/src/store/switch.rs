@@ -1,0 +1,57 @@
+//! `waga-ext enable`, `disable` and `remove`.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::{RELOAD, Store, Where, table, trial};
+
+/// Which pack.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The pack's name.
+    name: String,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Switches it on or off; what to print.
+pub(crate) fn run(options: &Options, on: bool) -> Result<String> {
+    let mut store = Store::change(&options.place)?;
+    let name = options.name.clone();
+    let installed = store.find(&name)?;
+    let (version, was_on) = (installed.version.to_owned(), installed.extension.enabled);
+    if was_on == on {
+        return Ok(format!("{name} {version} is switched {} already.\n", if on { "on" } else { "off" }));
+    }
+    let path = store.table(&name);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = table::switch(&text, &name, on)?;
+    let config = store.proposed(&path, Some(text.clone()))?;
+    if on {
+        trial::run(&config, &store.manifest(&name, &version)?)
+            .with_context(|| format!("{name} stays switched off"))?;
+    }
+    store.commit(&name, Some(&text))?;
+    Ok(format!("{name} {version} is switched {}.\n{RELOAD}", if on { "on" } else { "off" }))
+}
+
+/// Removes it; what to print.
+pub(crate) fn remove(options: &Options) -> Result<String> {
+    let mut store = Store::change(&options.place)?;
+    let name = options.name.clone();
+    let installed = store.find(&name)?;
+    let version = installed.version.to_owned();
+    // Whoever else names it would be without it.
+    store.proposed(&store.table(&name), None)?;
+    store.commit(&name, None)?;
+    store.clear(&name)?;
+    let state = store.config.extensions.state.display().to_string();
+    let mut text =
+        format!("{name} {version} is removed. What it kept between calls stays in {state}.\n{RELOAD}");
+    if store.packs().join(&name).exists() {
+        text += &format!("Another table names the pack, so its files stay: waga-ext list\n");
+    }
+    Ok(text)
+}

@@ -1,0 +1,115 @@
+//! `waga-ext upgrade` and `rollback`: another version takes the place of the one that is installed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use super::install::is_sound;
+use super::{RELOAD, Store, Where, agreed, disk, nothing_done, say, table, trial, trust};
+use crate::pack::{check, read, show};
+
+/// Puts another version of a pack in the place of the one that is installed.
+///
+/// Shown is what it asks for that the other did not. What you changed in
+/// agent.d/pack-NAME.toml stays as you have it. The version before is kept for
+/// `waga-ext rollback`.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// The pack, NAME-VERSION.waga.
+    pack: PathBuf,
+    /// Agree without being asked.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Goes back to the version of a pack that was installed before.
+///
+/// With the table that it had in agent.d then.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Back {
+    /// The pack's name.
+    name: String,
+    #[command(flatten)]
+    place: Where,
+}
+
+/// Upgrades; what to print.
+pub(crate) fn run(options: &Options) -> Result<String> {
+    let path = options.pack.display().to_string();
+    let (pack, archive) = read(&options.pack)?;
+    let mut store = Store::change(&options.place)?;
+    let new = pack.manifest().clone();
+    let name = new.name.clone();
+    let installed = store.find(&name).with_context(|| format!("waga-ext install {path} installs it"))?;
+    let version = installed.version.to_owned();
+    store.clear(&name)?;
+    let old = store.manifest(&name, &version)?;
+    ensure!(
+        new.semver() > old.semver(),
+        "{name} {version} is installed, and {} is not newer{}",
+        new.version,
+        match store.previous(&name, &version) {
+            Some((previous, _)) => format!(": waga-ext rollback {name} goes back to {previous}"),
+            None => String::new(),
+        }
+    );
+    let before = trust::receipt(&store.version(&name, &version))?;
+    let judged = trust::judge(&pack, &archive, &store.config.extensions, Some(&before))
+        .with_context(|| path.clone())?;
+    is_sound(&pack).with_context(|| path.clone())?;
+    let table = store.table(&name);
+    let current = fs::read_to_string(&table).with_context(|| format!("cannot read {}", table.display()))?;
+    let text = table::merge(&current, &old, &new)?;
+
+    let changes = show::changes(&old, &new);
+    eprint!("{}", show::text(&pack, &judged.signed));
+    eprintln!("\nIn the place of {name} {version}:");
+    eprint!("{}", if changes.is_empty() { "nothing of what it asks for changes\n" } else { &changes });
+    judged.doubt.iter().for_each(|doubt| say(&format!("beware: {doubt}")));
+    if !agreed(options.yes, "Upgrade it?")? {
+        return nothing_done();
+    }
+    store.stage(&pack, &judged.receipt)?;
+    let tried = store.proposed(&table, Some(text.clone())).and_then(|config| {
+        let extension = config.extensions.list.iter().find(|it| *it.name == *name);
+        extension.map_or(Ok(()), |extension| check::config(&pack, &extension.config))?;
+        trial::run(&config, &new)
+    });
+    if let Err(error) = tried {
+        disk::remove(&store.version(&name, &new.version))?;
+        return Err(error.context(format!("{name} stays at {version}")));
+    }
+    store.save(&name, &version, &current)?;
+    store.commit(&name, Some(&text))?;
+    store.clear(&name)?;
+    Ok(format!("{name} {} is installed, in the place of {version}.\n{RELOAD}", new.version))
+}
+
+/// Goes back; what to print.
+pub(crate) fn back(options: &Back) -> Result<String> {
+    let mut store = Store::change(&options.place)?;
+    let name = options.name.clone();
+    let version = store.find(&name)?.version.to_owned();
+    store.clear(&name)?;
+    let previous = store.previous(&name, &version);
+    let (previous, saved) =
+        previous.with_context(|| format!("there is no version of {name} before {version} to go back to"))?;
+    let manifest = store.manifest(&name, &previous)?;
+    let text = fs::read_to_string(&saved).with_context(|| format!("cannot read {}", saved.display()))?;
+    let table = store.table(&name);
+    let current = fs::read_to_string(&table).with_context(|| format!("cannot read {}", table.display()))?;
+    store
+        .proposed(&table, Some(text.clone()))
+        .and_then(|config| trial::run(&config, &manifest))
+        .with_context(|| format!("{name} stays at {version}"))?;
+    store.save(&name, &version, &current)?;
+    store.commit(&name, Some(&text))?;
+    store.clear(&name)?;
+    Ok(format!("{name} is back at {previous}, in the place of {version}.\n{RELOAD}"))
+}
