@@ -75,6 +75,8 @@ pub(super) fn thaw(this: &Freeze, agent: &Agent, hands: &mut Hands, by: By, why:
         count += others();
     }
     let notice = over(this, by, why, was_frozen, found);
+    // The program was told first of the freeze, and is the last to be told of its end.
+    this.tell_thaw(agent, was_frozen);
     let hook_owed = this.lock().hook_owed;
     let told = if hook_owed || (by == By::Host && notice.is_none()) {
         this.hook(agent, "thaw", was_frozen)

@@ -227,8 +227,8 @@ pub(super) struct ExtensionTable {
     pub(super) write: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) env: Option<BTreeMap<String, Spanned<String>>>,
-    #[serde(skip_serializing)]
-    pub(super) freeze_hooks: Option<NotBuilt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) freeze_hooks: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) while_frozen: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -336,7 +336,7 @@ impl ExtensionsTable {
 impl ExtensionTable {
     /// A key that is not built yet, with its place, if there is one.
     pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
-        first_of([("pack", &self.pack), ("freeze-hooks", &self.freeze_hooks)])
+        first_of([("pack", &self.pack)])
     }
 }
 

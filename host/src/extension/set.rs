@@ -35,6 +35,7 @@ use crate::config::command_name::{is_command, is_protected};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An extension that can be called.
+#[derive(Clone)]
 pub(super) struct Loaded {
     pub(super) engine: Arc<Engine>,
     pub(super) sandbox: Arc<Sandbox>,
@@ -283,7 +284,8 @@ fn settled(unit: &Unit, known: Arc<Known>) -> Phase {
         // None of them is to be listed.
         return Phase::Refused(reason, None);
     }
-    match grants::refusal(&unit.config, &known.description).or_else(|| unit.grant.files.refusal()) {
+    let refusal = grants::refusal(&unit.config, &known.description).or_else(|| unit.grant.files.refusal());
+    match refusal.or_else(|| unit.hookless(&known)) {
         Some(reason) => Phase::Refused(reason, Some(known)),
         None => Phase::Known(known),
     }

@@ -110,6 +110,7 @@ impl Source<'_> {
             wraps: self.provided("wrap", table.wrap, &key, &mut provided)?,
             commands: self.granted(table.commands, &key)?,
             env: self.environment(table.env)?,
+            freeze_hooks: table.freeze_hooks.unwrap_or_default(),
             while_frozen: table.while_frozen.unwrap_or_default(),
             on_failure: on_failure.unwrap_or(OnFailure::Error),
             config,
