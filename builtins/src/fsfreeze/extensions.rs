@@ -6,11 +6,12 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
 use smol::channel::Receiver;
-use smol::future::or;
+use smol::future::{FutureExt, or};
 
 use super::report::{self, HookRun};
 use super::state::Freeze;
@@ -92,7 +93,7 @@ impl Freeze {
             let begun = Instant::now();
             let ran = smol::block_on(unless(stopped, hook.freeze()));
             let ran = ran.unwrap_or_else(|| Err("the freeze ended meanwhile".to_owned()));
-            self.told(&*hook, "freeze", begun, ran.as_ref().err());
+            self.told(&*hook, "freeze", begun, &ran, true);
             let mut inner = self.lock();
             inner.stop_hook = None;
             if hook.has_begun() {
@@ -107,8 +108,8 @@ impl Freeze {
     /// Tells of the thaw those that were told of the freeze, the last first. `reported`: that belongs to the freeze of the report.
     ///
     /// What fails is in the log and the report; the thaw does not fail for it.
-    pub(super) fn tell_thaw(&self, agent: &Agent, reported: bool) {
-        if self.lock().owed.is_empty() {
+    pub(super) fn tell_thaw(&self, agent: &Arc<Agent>, reported: bool) {
+        if self.lock().owed.is_empty() && !reported {
             return;
         }
         let mut ready = None;
@@ -118,7 +119,10 @@ impl Freeze {
             let mut hook = match owed {
                 Owed::Kept(hook) => hook,
                 Owed::Left(name) => {
-                    let ready = ready.get_or_insert_with(|| smol::block_on(agent.freeze_hooks()));
+                    let ready = ready.get_or_insert_with(|| {
+                        let its = agent.clone();
+                        elsewhere(agent, async move { its.freeze_hooks().await }).unwrap_or_default()
+                    });
                     match ready.iter().position(|hook| called(&**hook) == name) {
                         Some(place) => ready.swap_remove(place),
                         None => {
@@ -128,12 +132,13 @@ impl Freeze {
                     }
                 }
             };
-            let ran = smol::block_on(hook.thaw());
-            if reported {
-                self.told(&*hook, "thaw", begun, ran.as_ref().err());
-            }
-            if let Err(reason) = ran {
-                tracing::error!(reason, "an extension's thaw hook failed");
+            let told = elsewhere(agent, async move {
+                let ran = hook.thaw().await;
+                (hook, ran)
+            });
+            match told {
+                Some((hook, ran)) => self.told(&*hook, "thaw", begun, &ran, reported),
+                None => tracing::error!("a thaw hook ended by a fault of the agent"),
             }
         }
         if let Err(error) = self.marker.owe([]) {
@@ -152,14 +157,21 @@ impl Freeze {
         Ok(stopped)
     }
 
-    fn told(&self, hook: &dyn FreezeHook, action: &'static str, begun: Instant, error: Option<&String>) {
-        self.lock().report.hooks.push(HookRun {
-            hook: hook.file().to_owned(),
-            extension: Some(hook.extension().to_string()),
-            action,
-            time: report::nanoseconds(begun.elapsed()),
-            error: error.cloned(),
-        });
+    fn told(&self, hook: &dyn FreezeHook, action: &'static str, begun: Instant, ran: &Told, reported: bool) {
+        let (extension, time) = (&**hook.extension(), begun.elapsed());
+        match ran {
+            Ok(()) => tracing::info!(action, extension, "a freeze hook has run"),
+            Err(reason) => tracing::error!(action, extension, reason, "a freeze hook failed"),
+        }
+        if reported {
+            self.lock().report.hooks.push(HookRun {
+                hook: hook.file().to_owned(),
+                extension: Some(extension.to_owned()),
+                action,
+                time: report::nanoseconds(time),
+                error: ran.as_ref().err().cloned(),
+            });
+        }
     }
 
     /// One that an agent before told of a freeze is not there any more.
@@ -179,6 +191,13 @@ impl Freeze {
     }
 }
 
+/// What comes of it on the agent's thread: that which thaws has a small stack, and is to be there for the next thaw. `None`: it panicked, or
+/// the agent ends.
+fn elsewhere<T: Send + 'static>(agent: &Agent, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    let work = agent.run(AssertUnwindSafe(work).catch_unwind())?;
+    smol::block_on(work.fallible())?.ok()
+}
+
 /// What comes of it, unless it is to stop.
 async fn unless<T>(stopped: Receiver<()>, work: impl Future<Output = T>) -> Option<T> {
     let stop = async {
@@ -189,4 +208,177 @@ async fn unless<T>(stopped: Receiver<()>, work: impl Future<Output = T>) -> Opti
         None
     };
     or(async { Some(work.await) }, stop).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use smol::Executor;
+
+    use super::*;
+    use crate::context::{Caller, Catalogue, CommandInfo, Settings};
+
+    /// What was told, in order.
+    type Notes = Arc<Mutex<Vec<String>>>;
+
+    /// One that does as its name says.
+    struct Fake {
+        name: Arc<str>,
+        has_begun: bool,
+        notes: Notes,
+    }
+
+    impl Fake {
+        fn does(&self, action: &str) -> Told {
+            let note = format!("{} {action}", self.name);
+            self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
+            match &*self.name {
+                "bad" => Err(format!("no {action}")),
+                "mad" if action == "thaw" => panic!("a fault"),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    impl FreezeHook for Fake {
+        fn extension(&self) -> &Arc<str> {
+            &self.name
+        }
+
+        fn file(&self) -> &str {
+            "/a\nb"
+        }
+
+        fn freeze(&mut self) -> BoxFuture<'_, Told> {
+            Box::pin(async {
+                if &*self.name == "lost" {
+                    return Err("it is not there".into());
+                }
+                self.has_begun = true;
+                if &*self.name == "slow" {
+                    std::future::pending::<()>().await;
+                }
+                self.does("freeze")
+            })
+        }
+
+        fn has_begun(&self) -> bool {
+            self.has_begun
+        }
+
+        fn thaw(&mut self) -> BoxFuture<'_, Told> {
+            Box::pin(async { self.does("thaw") })
+        }
+    }
+
+    struct Fakes(Vec<&'static str>, Notes);
+
+    impl Catalogue for Fakes {
+        fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
+            Vec::new()
+        }
+
+        fn freeze_hooks(&self) -> BoxFuture<'_, Vec<Box<dyn FreezeHook>>> {
+            let fake = |name: &&str| -> Box<dyn FreezeHook> {
+                Box::new(Fake { name: (*name).into(), has_begun: false, notes: self.1.clone() })
+            };
+            let all = self.0.iter().map(fake).collect();
+            Box::pin(async move { all })
+        }
+    }
+
+    /// An agent with these; its executor runs as long as the closure does.
+    fn with(names: &[&'static str], state: &std::path::Path, act: impl FnOnce(&Arc<Agent>)) -> Vec<String> {
+        let notes = Notes::default();
+        let executor: Arc<Executor<'static>> = Arc::default();
+        let agent = Arc::new(Agent::new(
+            &Settings::new(state),
+            Box::new(Fakes(names.to_vec(), notes.clone())),
+            &executor,
+        ));
+        let (end, ended) = smol::channel::bounded::<()>(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| smol::block_on(executor.run(ended.recv())));
+            act(&agent);
+            drop(end);
+        });
+        notes.lock().unwrap().clone()
+    }
+
+    fn errors(agent: &Agent) -> Vec<Option<String>> {
+        agent.freeze.report().hooks.into_iter().map(|run| run.error).collect()
+    }
+
+    #[test]
+    fn who_was_told_of_the_one_is_told_of_the_other_in_reverse() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = with(&["first", "mad", "bad", "never"], folder.path(), |agent| {
+            assert_eq!(agent.freeze.tell_freeze(agent).unwrap_err().desc, "no freeze");
+            agent.freeze.tell_thaw(agent, true);
+            assert_eq!(errors(agent), [None, None, Some("no freeze".into()), Some("no thaw".into()), None]);
+            // Nobody is told twice.
+            agent.freeze.tell_thaw(agent, true);
+            assert_eq!(agent.freeze.marker.owed(), [""; 0]);
+        });
+        assert_eq!(told, ["first freeze", "mad freeze", "bad freeze", "bad thaw", "mad thaw", "first thaw"]);
+        let told = with(&["first", "lost"], folder.path(), |agent| {
+            assert_eq!(agent.freeze.tell_freeze(agent).unwrap_err().desc, "it is not there");
+            agent.freeze.tell_thaw(agent, false);
+            assert_eq!(errors(agent).len(), 2);
+        });
+        assert_eq!(told, ["first freeze", "first thaw"]);
+    }
+
+    #[test]
+    fn a_freeze_that_is_to_end_ends_who_is_being_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = with(&["slow", "never"], folder.path(), |agent| {
+            std::thread::scope(|scope| {
+                let freeze = scope.spawn(|| agent.freeze.tell_freeze(agent).unwrap_err().desc);
+                let stop = loop {
+                    // Not while it is asked which there are.
+                    if !agent.freeze.marker.owed().is_empty()
+                        && let Some(stop) = agent.freeze.lock().stop_hook.take()
+                    {
+                        break stop;
+                    }
+                    std::thread::yield_now();
+                };
+                stop.try_send(()).unwrap();
+                assert_eq!(freeze.join().unwrap(), "the freeze ended meanwhile");
+            });
+            agent.freeze.tell_thaw(agent, true);
+        });
+        assert_eq!(told, ["slow thaw"]);
+    }
+
+    #[test]
+    fn the_successor_of_an_agent_tells_those_that_are_written_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = with(&["first", "gone", "last"], folder.path(), |agent| {
+            agent.freeze.tell_freeze(agent).unwrap();
+            assert_eq!(agent.freeze.marker.owed(), ["first /a\\nb", "gone /a\\nb", "last /a\\nb"]);
+        });
+        assert_eq!(told.len(), 3);
+        let told = with(&["last", "other", "first"], folder.path(), |agent| {
+            Freeze::resume(agent).unwrap();
+            agent.freeze.tell_thaw(agent, true);
+            let errors = errors(agent);
+            assert!(errors[0].is_none() && errors[2].is_none(), "{errors:?}");
+            assert!(
+                errors[1].as_deref().is_some_and(|text| text.starts_with("extension gone: it is not there"))
+            );
+        });
+        assert_eq!(told, ["last thaw", "first thaw"]);
+        for broken in ["", "x", "\n\n\n", "\u{fffd}"] {
+            std::fs::write(folder.path().join("waga.owed"), broken).unwrap();
+            let told = with(&["first"], folder.path(), |agent| {
+                Freeze::resume(agent).unwrap();
+                agent.freeze.tell_thaw(agent, true);
+            });
+            assert_eq!(told, [""; 0], "{broken:?}");
+            assert!(!folder.path().join("waga.owed").exists());
+        }
+    }
 }

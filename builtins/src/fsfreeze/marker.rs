@@ -140,7 +140,8 @@ impl Marker {
         if file.take(MOST_OWED).read_to_string(&mut text).is_err() {
             return Vec::new();
         }
-        let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned);
+        let mut lines =
+            text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned);
         let boot = lines.next();
         if boot.as_deref() != boot_id().as_deref().map(str::trim_end) {
             return Vec::new();

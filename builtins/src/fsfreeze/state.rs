@@ -252,7 +252,7 @@ impl Freeze {
     }
 
     /// Serves requests to thaw as long as anything may be frozen.
-    fn attend(&self, agent: &Agent, hands: &mut Hands) {
+    fn attend(&self, agent: &Arc<Agent>, hands: &mut Hands) {
         if self.lock().found {
             thawing::open_all(self);
         }

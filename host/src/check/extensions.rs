@@ -59,6 +59,9 @@ impl Told {
             }
             (ExtensionState::Refused, _) if is_refused => "off: it is not granted what it asks for".into(),
             (_, Some(reason)) => format!("off: {reason}"),
+            (_, None) if self.info.commands.is_empty() && self.info.freeze_hooks == Some(true) => {
+                "is told of freezing and thawing".into()
+            }
             (_, None) if self.info.commands.is_empty() => "provides nothing".into(),
             (_, None) => "can be called".to_owned(),
         };

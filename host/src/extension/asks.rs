@@ -94,7 +94,8 @@ mod tests {
         let cli = Cli { config: Some(path), ..Cli::default() };
         let extension = Config::load(&cli, &Places::system()).unwrap().config.extensions.list.remove(0);
         let imports = imports.iter().map(|&import| import.to_owned()).collect();
-        let description = Description { format: FORMAT, commands: Vec::new(), imports, freeze_hooks: false, memory: 0 };
+        let description =
+            Description { format: FORMAT, commands: Vec::new(), imports, freeze_hooks: false, memory: 0 };
         of(&extension, &description).into_iter().map(|ask| (ask.key, ask.answer)).collect()
     }
 

@@ -56,7 +56,8 @@ impl Reach {
     /// Calls what is below, as the client who asked for the command.
     pub(super) async fn next(&self, arguments: &str) -> Result<Vec<u8>> {
         let arguments = object(arguments)?;
-        let below = self.below.clone().ok_or_else(|| Error::generic("there is nothing below a freeze hook"))?;
+        let below =
+            self.below.clone().ok_or_else(|| Error::generic("there is nothing below a freeze hook"))?;
         let cx = self.cx.clone();
         self.on_the_agents_thread(async move { below.call(&cx, arguments).await }).await
     }

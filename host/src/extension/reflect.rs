@@ -71,7 +71,10 @@ pub(crate) fn freeze_hooks(component: &Component) -> Option<String> {
 fn exported(component: &Component, interface: &str) -> Option<String> {
     let engine = component.engine();
     let ty = component.component_type();
-    ty.exports(engine).map(|(name, _)| name).find(|name| is_interface(name, interface, "1")).map(str::to_owned)
+    ty.exports(engine)
+        .map(|(name, _)| name)
+        .find(|name| is_interface(name, interface, "1"))
+        .map(str::to_owned)
 }
 
 /// The types of a function; else what of them JSON cannot carry, and where.
