@@ -12,7 +12,7 @@ use smol::{Executor, Timer};
 use crate::command::BoxFuture;
 use crate::error::{Error, Result};
 use crate::extensions::ExtensionInfo;
-use crate::fsfreeze::{Freeze, FreezeSettings};
+use crate::fsfreeze::{Freeze, FreezeHook, FreezeSettings};
 use crate::introspection::{CommandSchema, ServerStats};
 use crate::limits::Limits;
 use crate::reload::Reloaded;
@@ -86,6 +86,11 @@ pub trait Catalogue: Send + Sync {
     /// What was counted where requests are served.
     fn stats(&self) -> ServerStats {
         ServerStats::default()
+    }
+
+    /// The extensions that are told of a freeze, in order, as ready as they will be: none is loaded later.
+    fn freeze_hooks(&self) -> BoxFuture<'_, Vec<Box<dyn FreezeHook>>> {
+        Box::pin(async { Vec::new() })
     }
 
     /// Reads the configuration anew; what came of it.
@@ -198,6 +203,11 @@ impl Agent {
             executor: Arc::downgrade(executor),
             bounds: BOUNDS.map(|(_, bound)| Arc::new(Semaphore::new(bound))),
         }
+    }
+
+    /// The extensions that are told of a freeze, in order.
+    pub(crate) async fn freeze_hooks(&self) -> Vec<Box<dyn FreezeHook>> {
+        self.catalogue.freeze_hooks().await
     }
 
     /// Ends it in order: what the next start should know is written, unless a filesystem would make that wait.

@@ -55,6 +55,9 @@ pub struct ExtensionInfo {
     /// What of it is not used, each with the reason: the files of scripts that have faults.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
+    /// Whether its freeze hooks are called: not, if the operator does not say so. Absent: it has none, as far as is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_hooks: Option<bool>,
     /// Whether its commands may run while filesystems are frozen.
     pub while_frozen: bool,
     /// What is done where a command that it lays over another fails: `error`, `builtin` or `builtin-always`.

@@ -1,5 +1,5 @@
 // The engine of waga's scripts. Each instance runs one file, and one command of it: the file is evaluated, then the function that it
-// exports under the command's name is called. What is lent to the file here is all that it has beside JavaScript itself; what of that the
+// exports under the command's name is called. One that is told of a freeze is told of the thaw, too. What is lent to the file here is all that it has beside JavaScript itself; what of that the
 // operator granted is decided by the agent at each call.
 
 import { get as sourceFile } from "waga:script/source@1.0.0";
@@ -250,6 +250,33 @@ function failure(file, error) {
   return { class: "GenericError", desc: `${place}: ${text}` };
 }
 
+function noPromise(result, what) {
+  if (typeof result?.then === "function") {
+    throw new TypeError(`${what} returned a promise, and nothing here is waited for: return the result itself`);
+  }
+  return result;
+}
+
+// What the file exported when it was told of a freeze: it is told of the thaw as it is by then.
+let hooked;
+
+// Tells the file of a freeze or a thaw, if it wants to know.
+function tell(name) {
+  const file = sourceFile();
+  if (file === undefined || file === null) return;
+  try {
+    hooked ??= evaluate(file, "{}");
+    if (hooked[name] !== undefined) noPromise(hooked[name](), name);
+  } catch (error) {
+    throw failure(file, error).desc;
+  }
+}
+
+export const freezeHooks = {
+  freeze: () => tell("freeze"),
+  thaw: () => tell("thaw"),
+};
+
 export const handler = {
   commands() {
     const file = sourceFile();
@@ -278,10 +305,7 @@ export const handler = {
     try {
       const serve = evaluate(file, given)[command];
       if (typeof serve !== "function") throw `${file.name}: does not export ${command} any more`;
-      const result = serve(JSON.parse(given));
-      if (typeof result?.then === "function") {
-        throw new TypeError(`${command} returned a promise, and nothing here is waited for: return the result itself`);
-      }
+      const result = noPromise(serve(JSON.parse(given)), command);
       return JSON.stringify(result === undefined ? {} : result);
     } catch (error) {
       throw failure(file, error);

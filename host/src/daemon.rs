@@ -117,13 +117,13 @@ fn serve(
     Freeze::resume(agent)?;
     // The marker may have come or gone since it was looked for.
     let _ = log::hold(agent.freeze.is_frozen());
-    if agent.freeze.is_frozen() && passed.is_empty() && !channel::can_be_made(&config.channels) {
-        let why = "a channel could not be opened otherwise";
-        smol::block_on(executor.run(Freeze::end(agent, why)));
-    }
     #[cfg(feature = "extensions")]
     if let Some(extensions) = dispatcher.extensions() {
         reload::begin(&extensions, &dispatcher, config.name, &served, warned);
+    }
+    if agent.freeze.is_frozen() && passed.is_empty() && !channel::can_be_made(&config.channels) {
+        let why = "a channel could not be opened otherwise";
+        smol::block_on(executor.run(Freeze::end(agent, why)));
     }
     let house = House {
         dispatcher: dispatcher.clone(),

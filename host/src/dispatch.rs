@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use smol::Executor;
 use smol::future::FutureExt;
+use waga_builtins::fsfreeze::FreezeHook;
 use waga_builtins::qapi::Arguments;
 use waga_builtins::{
     Agent, BoxFuture, Caller, Catalogue, CommandInfo, CommandSchema, Context, Error, ErrorClass,
@@ -83,6 +84,11 @@ impl Catalogue for Listing {
 
     fn stats(&self) -> ServerStats {
         self.stats.told(self.current.get().registry.slots())
+    }
+
+    fn freeze_hooks(&self) -> BoxFuture<'_, Vec<Box<dyn FreezeHook>>> {
+        let registry = self.current.get().registry.clone();
+        Box::pin(async move { registry.freeze_hooks().await })
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<Reloaded>> {

@@ -11,6 +11,7 @@ use crate::config::Config;
 #[cfg(feature = "extensions")]
 use crate::extension::Extensions;
 pub use slot::{ArgumentNames, Below, Flags, Provider, Slot};
+use waga_builtins::fsfreeze::FreezeHook;
 use waga_builtins::{Builtin, ExtensionInfo, FAMILIES};
 
 /// Every command there is.
@@ -106,6 +107,15 @@ impl Registry {
         #[cfg(feature = "extensions")]
         if let Some(extensions) = &self.extensions {
             return extensions.info();
+        }
+        Vec::new()
+    }
+
+    /// Those that are told of a freeze, in order.
+    pub(crate) async fn freeze_hooks(&self) -> Vec<Box<dyn FreezeHook>> {
+        #[cfg(feature = "extensions")]
+        if let Some(extensions) = &self.extensions {
+            return extensions.freeze_hooks().await;
         }
         Vec::new()
     }

@@ -83,6 +83,7 @@ const EXTENSION: &str = r#"
         run: func(program: string, args: list<string>, input: option<list<u8>>) -> result<output, string>;
     }
     interface call { use types.{error}; call: func(command: string, arguments: string) -> result<string, error>; }
+    interface freeze-hooks { freeze: func() -> result<_, string>; thaw: func() -> result<_, string>; }
     interface handler {
         use types.{error};
         commands: func() -> result<list<string>, string>;

@@ -1,4 +1,4 @@
-//! One freeze, from the hook to the last filesystem, on a thread of its own.
+//! One freeze, from the hooks to the last filesystem, on a thread of its own.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(super) type Only = Option<Vec<String>>;
 
 /// Freezes all, or those at these mount points; how many it froze.
 ///
-/// A failure thaws everything, and the hook is told of a thaw whenever it was told of the freeze.
+/// A failure thaws everything, and a hook is told of a thaw whenever it was told of the freeze.
 pub(super) fn freeze(agent: &Arc<Agent>, only: &Only) -> Result<i64> {
     let this = &agent.freeze;
     begin(this)?;
@@ -86,7 +86,7 @@ fn attempt(agent: &Arc<Agent>, only: Option<&[String]>) -> Result<i64> {
     if let Err(error) = this.marker.keep(None) {
         tracing::warn!(%error, "the notice of an earlier thaw stays");
     }
-    // Before the hook: whoever finds it knows that the hook may have to be told.
+    // Before the hooks: whoever finds it knows that they may have to be told.
     let marker = this.marker.set().map_err(|error| {
         Error::io(
             format_args!("cannot write '{}', without which nothing is frozen", this.marker.path().display()),
@@ -97,6 +97,7 @@ fn attempt(agent: &Arc<Agent>, only: Option<&[String]>) -> Result<i64> {
     Freeze::start_thawer(agent).map_err(|error| Error::io("failed to start a thread", error))?;
     tracing::info!("freezing");
     this.hook(agent, "freeze", true)?;
+    this.tell_freeze(agent)?;
     let mounts = plan(this, only)?;
     // From here on whoever comes is refused; and those who came before must have gone.
     this.set_frozen(true);

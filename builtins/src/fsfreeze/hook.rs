@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::report::{self, HookRun};
 use super::state::Freeze;
 use crate::context::Agent;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::helper::{Failure, Helper};
 
 impl Freeze {
@@ -18,14 +18,7 @@ impl Freeze {
         let begun = Instant::now();
         let mut helper = Helper::new(&hook, &[action], self.settings.hook_timeout);
         if action == "freeze" {
-            let (stop, stopped) = smol::channel::bounded(1);
-            let mut inner = self.lock();
-            if inner.cancelled.is_some() {
-                return Err(Error::generic("the freeze ended before its hook began"));
-            }
-            inner.stop_hook = Some(stop);
-            drop(inner);
-            helper = helper.until(stopped);
+            helper = helper.until(self.stopped()?);
         }
         let ran = smol::block_on(helper.run(agent)).map_err(|failure| {
             let started = !matches!(failure, Failure::Start(..));
@@ -36,7 +29,13 @@ impl Freeze {
         let mut inner = self.lock();
         inner.stop_hook = None;
         if reported {
-            inner.report.hooks.push(HookRun { hook: hook.into_owned(), action, time, error });
+            inner.report.hooks.push(HookRun {
+                hook: hook.into_owned(),
+                extension: None,
+                action,
+                time,
+                error,
+            });
         }
         inner.hook_owed = match &ran {
             // What was not started has nothing to undo.

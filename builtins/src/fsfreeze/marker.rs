@@ -1,8 +1,9 @@
 //! What outlives the agent: that filesystems are frozen, and that they were thawed without being asked.
 //!
-//! Two files in the state folder. `qga.state.isfrozen` is qemu-ga's own, there from before the first filesystem is frozen until after the
+//! Three files in the state folder. `qga.state.isfrozen` is qemu-ga's own, there from before the first filesystem is frozen until after the
 //! last one is thawed: an agent that starts and finds it goes on being frozen, whichever of the two left it. `waga.thawed` holds the error
-//! that the next thaw is answered with.
+//! that the next thaw is answered with. `waga.owed` has the extensions that were told of a freeze and not of a thaw yet: one that is broken
+//! keeps nothing from being thawed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,6 +18,9 @@ use rustix::io::Errno;
 /// Most bytes of a notice that are read.
 const LONGEST: u64 = 4 << 10;
 
+/// Most bytes of what extensions are owed that are read.
+const MOST_OWED: u64 = 1 << 20;
+
 /// What an agent that is gone left.
 #[derive(Debug)]
 pub(super) struct Left {
@@ -30,11 +34,16 @@ pub(super) struct Left {
 pub(super) struct Marker {
     frozen: PathBuf,
     thawed: PathBuf,
+    owed: PathBuf,
 }
 
 impl Marker {
     pub(super) fn new(state_dir: &Path) -> Self {
-        Self { frozen: state_dir.join("qga.state.isfrozen"), thawed: state_dir.join("waga.thawed") }
+        Self {
+            frozen: state_dir.join("qga.state.isfrozen"),
+            thawed: state_dir.join("waga.thawed"),
+            owed: state_dir.join("waga.owed"),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -105,6 +114,39 @@ impl Marker {
             Some(text) => create(&self.thawed)?.write_all(text.as_bytes()),
             None => Ok(()),
         }
+    }
+
+    pub(super) fn owed_path(&self) -> &Path {
+        &self.owed
+    }
+
+    /// Keeps for the agent's successor which extensions are to be told of a thaw, a line each.
+    pub(super) fn owe(&self, lines: impl IntoIterator<Item = String>) -> io::Result<()> {
+        remove(&self.owed)?;
+        let lines: String = lines.into_iter().map(|line| line + "\n").collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let boot = boot_id().unwrap_or_default();
+        create(&self.owed)?.write_all(format!("{}\n{lines}", boot.trim_end()).as_bytes())
+    }
+
+    /// Those lines, as an agent of this boot left them; none of what cannot be read.
+    pub(super) fn owed(&self) -> Vec<String> {
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&self.owed);
+        let Ok(file) = opened else { return Vec::new() };
+        let mut text = String::new();
+        if file.take(MOST_OWED).read_to_string(&mut text).is_err() {
+            return Vec::new();
+        }
+        let mut lines =
+            text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned);
+        let boot = lines.next();
+        if boot.as_deref() != boot_id().as_deref().map(str::trim_end) {
+            return Vec::new();
+        }
+        lines.collect()
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `freezing`, `thawing` | the two ways, each on a thread of its own |
 //! | `hands` | the threads that take freezes off |
 //! | `hook` | the operator's program |
+//! | `extensions` | extensions that are told as it is |
 //! | `plan` | which filesystems, in which order |
 //! | `gate` | who of the agent itself may be writing |
 //! | `resume` | what an agent before left |
@@ -14,6 +15,7 @@
 //! | `report` | what became of it all |
 
 mod commands;
+mod extensions;
 mod freezing;
 mod gate;
 mod hands;
@@ -30,6 +32,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use commands::COMMANDS;
+pub use extensions::{FreezeHook, Told};
 pub use gate::Writer;
 pub use plan::Exclude;
 pub use state::Freeze;

@@ -28,7 +28,7 @@ pub(super) struct Report {
     pub(super) error: Option<String>,
     /// Each filesystem on a block device, in the order of freezing.
     pub(super) filesystems: Vec<Filesystem>,
-    /// Each run of the hook, in order.
+    /// Each run of a hook, in order.
     pub(super) hooks: Vec<HookRun>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Report {
 pub(super) enum Status {
     #[default]
     Thawed,
-    /// It has begun: the hook runs, or filesystems are being written out.
+    /// It has begun: hooks run, or filesystems are being written out.
     Freezing,
     Frozen,
     /// The thaw has begun.
@@ -92,13 +92,16 @@ pub(super) enum State {
     Failed,
 }
 
-/// One run of the hook.
+/// One run of a hook: the operator's program, or one of an extension.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct HookRun {
-    /// The program.
+    /// The program; the component or the script.
     pub(super) hook: String,
-    /// Its argument: `freeze` or `thaw`.
+    /// The extension whose it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) extension: Option<String>,
+    /// What it was told: `freeze` or `thaw`.
     pub(super) action: &'static str,
     /// Nanoseconds.
     pub(super) time: u64,

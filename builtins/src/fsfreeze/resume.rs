@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::extensions::Owed;
 use super::marker::{Left, Marker};
 use super::report::{Report, Status};
 use super::state::{Freeze, Phase};
@@ -47,7 +48,12 @@ impl Freeze {
         let this = &agent.freeze;
         let mut inner = this.lock();
         inner.notice = this.marker.notice().filter(|_| this.settings.tells_unasked);
-        let Some(Left { since, marker }) = this.marker.found() else { return Ok(()) };
+        let left = this.marker.found();
+        // Without a marker, too: that goes before extensions are told of the thaw. But not those of an agent that lives.
+        if left.is_some() || !this.marker.path().exists() {
+            inner.owed = this.marker.owed().into_iter().map(Owed::Left).collect();
+        }
+        let Some(Left { since, marker }) = left else { return Ok(()) };
         inner.marker = marker;
         inner.phase = Phase::Frozen;
         inner.found = true;

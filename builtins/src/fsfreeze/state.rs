@@ -16,6 +16,7 @@ use std::time::Duration;
 use smol::Timer;
 use smol::channel::Sender;
 
+use super::extensions::Owed;
 use super::gate::{Gate, Writer};
 use super::hands::Hands;
 use super::marker::Marker;
@@ -57,6 +58,8 @@ pub(super) struct Inner {
     pub(super) cancelled: Option<By>,
     /// Whether the hook was told of freezing and not of thawing yet.
     pub(super) hook_owed: bool,
+    /// The extensions that were told of freezing and not of thawing yet, in that order.
+    pub(super) owed: Vec<Owed>,
     /// Whether the agent ends: then no freeze begins any more.
     pub(super) ending: bool,
     /// What the next thaw is to be answered with: that it comes too late.
@@ -80,7 +83,7 @@ pub(super) enum Phase {
     /// A thread freezes.
     Freezing,
     Frozen,
-    /// All are thawed, and the hook is told so.
+    /// All are thawed, and the hooks are told so.
     Thawing,
 }
 
@@ -249,7 +252,7 @@ impl Freeze {
     }
 
     /// Serves requests to thaw as long as anything may be frozen.
-    fn attend(&self, agent: &Agent, hands: &mut Hands) {
+    fn attend(&self, agent: &Arc<Agent>, hands: &mut Hands) {
         if self.lock().found {
             thawing::open_all(self);
         }

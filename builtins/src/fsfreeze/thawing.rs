@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::hands::{Done, Hands};
@@ -38,7 +39,7 @@ pub(super) fn open_all(this: &Freeze) {
 /// Thaws everything; how many filesystems it thawed.
 ///
 /// As qemu-ga it also thaws what somebody else froze when the host asks, and tells the hook even if nothing was frozen.
-pub(super) fn thaw(this: &Freeze, agent: &Agent, hands: &mut Hands, by: By, why: &str) -> Result<i64> {
+pub(super) fn thaw(this: &Freeze, agent: &Arc<Agent>, hands: &mut Hands, by: By, why: &str) -> Result<i64> {
     let mut sum = Sum::default();
     let mut inner = loop {
         let mut inner = this.lock();
@@ -75,6 +76,8 @@ pub(super) fn thaw(this: &Freeze, agent: &Agent, hands: &mut Hands, by: By, why:
         count += others();
     }
     let notice = over(this, by, why, was_frozen, found);
+    // The program was told first of the freeze, and is the last to be told of its end.
+    this.tell_thaw(agent, was_frozen);
     let hook_owed = this.lock().hook_owed;
     let told = if hook_owed || (by == By::Host && notice.is_none()) {
         this.hook(agent, "thaw", was_frozen)

@@ -10,7 +10,7 @@ use crate::config::{Config, OnFailure};
 use crate::policy::{Origin, Policy, Reason};
 use crate::registry::Registry;
 
-/// One thing that a component imports.
+/// One thing that a component imports, or exports for the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ask {
     /// The interface.
@@ -30,6 +30,8 @@ pub(crate) enum Answer {
     Granted(Vec<Origin>),
     /// It is not, for this reason, which has the line that would grant it, if one would.
     Refused(String),
+    /// It is an export that is not called, without the line that is here.
+    Idle(String),
 }
 
 /// One extension as it would be.
@@ -57,6 +59,9 @@ impl Told {
             }
             (ExtensionState::Refused, _) if is_refused => "off: it is not granted what it asks for".into(),
             (_, Some(reason)) => format!("off: {reason}"),
+            (_, None) if self.info.commands.is_empty() && self.info.freeze_hooks == Some(true) => {
+                "is told of freezing and thawing".into()
+            }
             (_, None) if self.info.commands.is_empty() => "provides nothing".into(),
             (_, None) => "can be called".to_owned(),
         };
@@ -86,6 +91,9 @@ impl Told {
                     let by = origins.join(", ");
                     text += &format!("extension {name}: asks for {import}{key}, granted by {by}\n");
                 }
+                Answer::Idle(line) => {
+                    text += &format!("extension {name}: has {import}{key}, which is not called; {line}\n");
+                }
                 Answer::Refused(reason) => {
                     text += &format!("extension {name}: asks for {import}{key}, {reason}\n");
                 }
@@ -104,6 +112,7 @@ impl Told {
                 Answer::Free => ("free", Vec::new(), None),
                 Answer::Granted(origins) => ("granted", origins.iter().map(super::place).collect(), None),
                 Answer::Refused(reason) => ("refused", Vec::new(), Some(reason)),
+                Answer::Idle(line) => ("not-called", Vec::new(), Some(line)),
             };
             json!({"import": ask.import, "key": ask.key, "answer": answer, "granted-by": granted_by, "reason": reason})
         };

@@ -182,6 +182,8 @@ pub struct Extension {
     pub commands: Vec<(Arc<str>, Origin)>,
     /// The environment that it sees.
     pub env: Vec<(String, String)>,
+    /// Whether it is told of freezing and thawing.
+    pub freeze_hooks: bool,
     /// Whether it runs while filesystems are frozen.
     pub while_frozen: bool,
     /// What is done instead where it cannot be called, or ends otherwise than well.

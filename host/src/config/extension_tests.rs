@@ -82,6 +82,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             commands: Vec::new(),
             env: Vec::new(),
             while_frozen: false,
+            freeze_hooks: false,
             on_failure: OnFailure::Error,
             config: config.to_owned(),
             read: Vec::new(),
@@ -131,7 +132,7 @@ fn what_is_dumped_reads_back_to_the_same() {
         "[extensions]\nruntime = 'pulley'\ncache = 'c'\nstate = 's'\nstack = '1MiB'\ncompile.time = '1s 1ms'\nmodule-size = 1025\n\
          [extension.b.config.deep]\ndate = 1979-05-27\nfloat = 0.1\nlarge = 1e300\ntables = [{ x = 1 }, { y = 'z' }]\n[extension.b.config]\nempty = {}\n'a key' = [[], [1]]\n\
          [extension.b]\nmodule = 'm'\nadd = ['guest-acme-a']\noverride = ['guest-exec']\nwrap = ['guest-acme-b', 'guest-get-time']\n\
-         commands = ['guest-acme-c', 'guest-get-users']\nenv = { A = '', B = \"x\\n\" }\nwhile-frozen = true\non-failure = 'builtin'\n\
+         commands = ['guest-acme-c', 'guest-get-users']\nenv = { A = '', B = \"x\\n\" }\nfreeze-hooks = true\nwhile-frozen = true\non-failure = 'builtin'\n\
          read = ['/a', '/b/']\nwrite = ['/c d']\nlimits = { cpu = '1ns', memory = 65537, time = '2s', state = 0 }\n\
          exec = [{ program = '/bin/a', args = ['?', '**'], env = [] }, { program = '/bin/b', env = ['A=', 'B=b=\"'] }]\n\
          [extension.a]\nmodule = 'm'\nconfig = {}\n",
@@ -225,7 +226,7 @@ fn what_is_wrong_is_named_with_its_place_and_the_way_out() {
         ("exec = { program = '/a' }", "3:8: invalid type: map, expected a sequence"),
         ("env = { 'A=' = '' }", "3:16: 'A=' cannot be a variable of an environment"),
         ("env = { A = 1 }", "3:13: invalid type: integer `1`, expected a string"),
-        ("freeze-hooks = false", "3:16: 'freeze-hooks' is not built yet"),
+        ("freeze-hooks = 'yes'", "3:16: invalid type: string \"yes\", expected a boolean"),
         ("while-frozen = 1", "3:16: invalid type: integer `1`, expected a boolean"),
         ("on-failure = 'x'", "3:14: unknown on-failure 'x': use one of error, builtin, builtin-always"),
         ("limits.state = '17MiB'", "3:16: 17MiB is out of range: 'limits.state' is from 0 to 16MiB"),

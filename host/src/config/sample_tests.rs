@@ -44,10 +44,6 @@ fn the_sample_shows_every_key_and_all_of_it_is_right() {
         let keys: Vec<_> = error.split('`').skip(3).step_by(2).collect();
         assert!(!keys.is_empty(), "{error}");
         for key in keys {
-            let written = agent_toml::parse(&format!("{table}\n{key} = 1\n"), Path::new("x"));
-            if written.is_err_and(|error| error.to_string().contains("is not built yet")) {
-                continue;
-            }
             let (entry, one, many) = (format!("{key} = "), format!("[{key}"), format!("[policy.{key}"));
             let shown = full
                 .lines()

@@ -3,10 +3,9 @@
 //! A value that policy or a fault may later point at keeps its place.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::PathBuf;
 
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::Spanned;
 
@@ -235,8 +234,8 @@ pub(super) struct ExtensionTable {
     pub(super) write: Vec<Spanned<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) env: Option<BTreeMap<String, Spanned<String>>>,
-    #[serde(skip_serializing)]
-    pub(super) freeze_hooks: Option<NotBuilt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) freeze_hooks: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) while_frozen: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -271,9 +270,6 @@ pub(super) enum Size {
     Bytes(u64),
     Text(String),
 }
-
-/// The value of a key that is known and means nothing yet.
-pub(super) type NotBuilt = Spanned<IgnoredAny>;
 
 /// Tables by name, in the order in which they stand in the file.
 #[derive(Debug, Clone)]
@@ -337,21 +333,6 @@ impl ExtensionsTable {
             && trusted_keys.is_none()
             && packs.is_none()
     }
-}
-
-impl ExtensionTable {
-    /// A key that is not built yet, with its place, if there is one.
-    pub(super) fn not_built(&self) -> Option<(&'static str, Range<usize>)> {
-        first_of([("freeze-hooks", &self.freeze_hooks)])
-    }
-}
-
-/// The one that stands first in the file.
-fn first_of<const N: usize>(
-    keys: [(&'static str, &Option<NotBuilt>); N],
-) -> Option<(&'static str, Range<usize>)> {
-    let there = keys.into_iter().filter_map(|(key, value)| Some((key, value.as_ref()?.span())));
-    there.min_by_key(|(_, span)| span.start)
 }
 
 impl LimitsTable {

@@ -72,6 +72,23 @@ pub(super) fn handled(value: Option<Val>, most: usize) -> Result<Answer, Failure
     Ok(Answer::Returned(spelt))
 }
 
+/// The answer of a function that has nothing to tell but that it failed: `result<_, string>`.
+pub(super) fn nothing(value: Option<Val>, most: usize) -> Result<Result<(), String>, Failure> {
+    match value {
+        Some(Val::Result(Ok(None))) => Ok(Ok(())),
+        Some(Val::Result(Err(Some(text)))) => match *text {
+            Val::String(text) => Ok(Err(cut(text, most))),
+            _ => Err(Failure::Answer("it is not of its type")),
+        },
+        _ => Err(Failure::Answer("it is not of its type")),
+    }
+}
+
+fn cut(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
+}
+
 /// Levels of brackets in JSON text.
 pub(super) fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
@@ -93,7 +110,7 @@ pub(super) fn depth(text: &[u8]) -> usize {
 
 /// A component's error as the peer reads it.
 fn error(value: Option<Val>, kind: Fault, most: usize) -> Error {
-    let cut = |text: String| text[..text.floor_char_boundary(most)].to_owned();
+    let cut = |text| cut(text, most);
     match (value, kind) {
         (Some(Val::String(desc)), Fault::Text) => Error::generic(cut(desc)),
         (Some(Val::Record(fields)), Fault::Error) => {

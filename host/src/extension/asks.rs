@@ -3,6 +3,7 @@
 use super::description::Description;
 use super::grants::{self, asks_for_command, is_call, reason, uncalled};
 use super::imports::{Standing, command_of, standing};
+use super::reflect::FREEZE_HOOKS;
 use super::set::Extensions;
 use crate::check::{Answer, Ask};
 use crate::config::Extension;
@@ -47,7 +48,17 @@ fn of(extension: &Extension, description: &Description) -> Vec<Ask> {
     let asks = description.imports.iter().filter(has).map(ask);
     // What the engine of scripts imports besides says nothing of the scripts.
     let is_told = |ask: &Ask| extension.code.scripts().is_none() || !matches!(ask.answer, Answer::Free);
-    asks.filter(is_told).collect()
+    asks.filter(is_told).chain(hooks(extension, description)).collect()
+}
+
+/// What it exports to be told of freezing and thawing: without the key it runs all the same, and is told nothing.
+fn hooks(extension: &Extension, description: &Description) -> Option<Ask> {
+    let answer = match extension.freeze_hooks {
+        true => Answer::Granted(vec![extension.origin.clone()]),
+        false => Answer::Idle(format!("add to {}: freeze-hooks = true", extension.origin)),
+    };
+    let ask = || Ask { import: format!("{FREEZE_HOOKS}@1.0.0"), key: Some("freeze-hooks".into()), answer };
+    description.freeze_hooks.then(ask)
 }
 
 /// The keys by which it is granted files, if this is the import of files. Without any it may import that all the same, and finds none.
@@ -82,7 +93,8 @@ mod tests {
         let cli = Cli { config: Some(path), ..Cli::default() };
         let extension = Config::load(&cli, &Places::system()).unwrap().config.extensions.list.remove(0);
         let imports = imports.iter().map(|&import| import.to_owned()).collect();
-        let description = Description { format: FORMAT, commands: Vec::new(), imports, memory: 0 };
+        let description =
+            Description { format: FORMAT, commands: Vec::new(), imports, freeze_hooks: false, memory: 0 };
         of(&extension, &description).into_iter().map(|ask| (ask.key, ask.answer)).collect()
     }
 

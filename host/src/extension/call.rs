@@ -1,4 +1,5 @@
-//! What one call has in its store: what it may still use up, what it is told, and where what it says goes. It lives as long as the call.
+//! What one call has in its store: what it may still use up, what it is told, and where what it says goes. It lives as long as the
+//! call, or until the thaw, where that is to be told to the same instance as the freeze.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -121,6 +122,22 @@ impl Call {
             table,
             nothing,
         }
+    }
+
+    /// Another call begins in the instance of an earlier one: it may use up as much, but for the memory that is there already.
+    pub(super) fn renew(&mut self, grant: Grant) {
+        self.rest();
+        self.host_calls = grant.limits.host_calls;
+        self.grant = grant;
+        self.begun = Instant::now();
+        self.random = RANDOM;
+        (self.denied, self.exceeded) = (false, false);
+    }
+
+    /// The call is over, and its instance is kept: what it said is said to its end.
+    pub(super) fn rest(&mut self) {
+        let fresh = Journal::new(self.grant.name.clone(), self.grant.limits.log);
+        *self.journal() = fresh;
     }
 
     /// Where its words go.

@@ -7,7 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::shape::Shape;
 
 /// The format of the text; another one is made anew.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What a component is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Description {
     pub commands: Vec<Command>,
     /// The interfaces that it imports something but types of, `waga:extension/log@1.0.0` for example, in the order of the component.
     pub imports: Vec<String>,
+    /// Whether it has functions that are told of freezing and thawing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub freeze_hooks: bool,
     /// Bytes that its largest memory has from the beginning.
     pub memory: u64,
 }

@@ -90,7 +90,8 @@ pub(super) fn told(extension: &Extension) -> impl Iterator<Item = String> {
     });
     let commands = extension.commands.iter().map(|(name, _)| format!("call {name}"));
     let variables = extension.env.iter().map(|(name, _)| format!("env {name}"));
-    programs.chain(commands).chain(variables)
+    let hooks = extension.freeze_hooks.then(|| "freeze-hooks".to_owned());
+    programs.chain(commands).chain(variables).chain(hooks)
 }
 
 /// One of several words in a line: in quotes, as JSON has them, where it could be taken for another number of them.

@@ -187,7 +187,7 @@ impl Handle {
             // It became so while this waited.
             return Outcome::Ended(Err(self.frozen()));
         }
-        grant.reach = Some(Arc::new(Reach::new(cx, below.clone(), &self.unit, self.set.commands())));
+        grant.reach = Some(Arc::new(Reach::new(cx, Some(below.clone()), &self.unit, self.set.commands())));
         let running = self.unit.health.begin(&self.name);
         self.set.lend(&self.unit, &mut grant);
         let state = grant.state.clone();

@@ -18,6 +18,7 @@ mod folder;
 mod grants;
 mod handle;
 mod health;
+mod hooks;
 mod imports;
 mod log;
 mod meter;

@@ -31,7 +31,8 @@ pub trait Commands: Send + Sync {
 pub struct Reach {
     /// The outer request.
     cx: Context,
-    below: Below,
+    /// `None`: nothing, for it is no command.
+    below: Option<Below>,
     unit: Arc<Unit>,
     commands: Option<Arc<dyn Commands>>,
 }
@@ -45,17 +46,19 @@ impl fmt::Debug for Reach {
 impl Reach {
     pub(super) fn new(
         cx: &Context,
-        below: Below,
+        below: Option<Below>,
         unit: &Arc<Unit>,
         commands: Option<Arc<dyn Commands>>,
     ) -> Self {
-        Self { cx: cx.clone(), below: below.nested(), unit: unit.clone(), commands }
+        Self { cx: cx.clone(), below: below.map(Below::nested), unit: unit.clone(), commands }
     }
 
     /// Calls what is below, as the client who asked for the command.
     pub(super) async fn next(&self, arguments: &str) -> Result<Vec<u8>> {
         let arguments = object(arguments)?;
-        let (cx, below) = (self.cx.clone(), self.below.clone());
+        let below =
+            self.below.clone().ok_or_else(|| Error::generic("there is nothing below a freeze hook"))?;
+        let cx = self.cx.clone();
         self.on_the_agents_thread(async move { below.call(&cx, arguments).await }).await
     }
 

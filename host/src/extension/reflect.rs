@@ -21,6 +21,9 @@ const PAGE: u64 = 64 << 10;
 /// The interface of a component that names its commands itself.
 pub(crate) const HANDLER: &str = "waga:extension/handler";
 
+/// The interface of a component that is told of freezing and thawing.
+pub(crate) const FREEZE_HOOKS: &str = "waga:extension/freeze-hooks";
+
 /// Describes a component, but for the commands that only its handler can name.
 pub fn describe(component: &Component) -> Description {
     let engine = component.engine();
@@ -52,14 +55,26 @@ pub fn describe(component: &Component) -> Description {
     let required = component.resources_required();
     let pages = required.and_then(|required| required.max_initial_memory_size).unwrap_or_default();
     let memory = pages.saturating_mul(PAGE);
-    Description { format: FORMAT, commands, imports, memory }
+    Description { format: FORMAT, commands, imports, freeze_hooks: freeze_hooks(component).is_some(), memory }
 }
 
 /// The name of the exported handler, with its version, if the component has one that this agent can call.
 pub(crate) fn handler(component: &Component) -> Option<String> {
+    exported(component, HANDLER)
+}
+
+/// The same of what is told of freezing and thawing.
+pub(crate) fn freeze_hooks(component: &Component) -> Option<String> {
+    exported(component, FREEZE_HOOKS)
+}
+
+fn exported(component: &Component, interface: &str) -> Option<String> {
     let engine = component.engine();
     let ty = component.component_type();
-    ty.exports(engine).map(|(name, _)| name).find(|name| is_interface(name, HANDLER, "1")).map(str::to_owned)
+    ty.exports(engine)
+        .map(|(name, _)| name)
+        .find(|name| is_interface(name, interface, "1"))
+        .map(str::to_owned)
 }
 
 /// The types of a function; else what of them JSON cannot carry, and where.

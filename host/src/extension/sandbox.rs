@@ -10,7 +10,7 @@ use smol::future::or;
 use waga_builtins::Error;
 use waga_builtins::qapi::Arguments;
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker, Val};
+use wasmtime::component::{Component, ComponentExportIndex, Instance, InstancePre, Linker, Val};
 
 use super::answer::{self, Answer, DEEPEST, depth};
 use super::call::{Call, Grant, at_tick};
@@ -32,6 +32,7 @@ pub struct Sandbox {
     pre: InstancePre<Call>,
     commands: HashMap<String, Entry>,
     handler: Option<Handler>,
+    hooks: Option<Hooks>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -52,11 +53,40 @@ struct Handler {
     handle: ComponentExportIndex,
 }
 
+/// The functions of `waga:extension/freeze-hooks`.
+struct Hooks {
+    freeze: ComponentExportIndex,
+    thaw: ComponentExportIndex,
+}
+
+/// Which of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    Freeze,
+    Thaw,
+}
+
+impl Hook {
+    /// What of it is told.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+        }
+    }
+}
+
+/// An instance that was called, and can be called again.
+pub(super) struct Kept {
+    store: Store<Call>,
+    instance: Instance,
+}
+
 /// How a call went.
 #[derive(Debug)]
-pub struct Ending {
+pub struct Ending<T = Answer> {
     /// What came of it.
-    pub result: Result<Answer, Failure>,
+    pub result: Result<T, Failure>,
     /// CPU time of the component.
     pub cpu: Duration,
     /// How long it computed, or waited for what it asked for, and not for its turn on the thread that all components share.
@@ -131,7 +161,16 @@ impl Sandbox {
                 handle: function("handle").ok_or_else(missing)?,
             })
         });
-        Ok(Self { pre, commands, handler: handler.transpose()? })
+        let hooks = reflect::freeze_hooks(component).map(|interface| {
+            let function = |name| index(component, &interface, name);
+            let missing =
+                || Unfit::Component("its waga:extension/freeze-hooks is not that of version 1.0.0".into());
+            Ok::<_, Unfit>(Hooks {
+                freeze: function("freeze").ok_or_else(missing)?,
+                thaw: function("thaw").ok_or_else(missing)?,
+            })
+        });
+        Ok(Self { pre, commands, handler: handler.transpose()?, hooks: hooks.transpose()? })
     }
 
     /// Describes a component, which takes running it where it has a handler: that names its commands.
@@ -190,7 +229,7 @@ impl Sandbox {
                 Err(Failure::Time)
             };
             let function = self.handler.as_ref().ok_or(Failure::Answer("it has no handler"))?.commands;
-            or(self.execute(grant, function, Vec::new(), Arc::default()), late).await
+            or(self.execute(grant, function, Vec::new(), Arc::default(), &mut None), late).await
         };
         let value = engine.spawn(call).await.map_err(Unnamed::Failed)?;
         let (Some(Val::Result(Ok(Some(value)))) | Some(Val::Result(Err(Some(value))))) = value else {
@@ -219,25 +258,42 @@ impl Sandbox {
         deadline: Instant,
     ) -> Ending {
         let meter = Arc::new(Meter::default());
-        let (name, running, counted) = (command.to_owned(), engine.clone(), meter.clone());
-        let until = engine.until(deadline);
+        let (name, counted) = (command.to_owned(), meter.clone());
+        let call = async move { self.answer(grant, &name, arguments, counted).await };
+        Ending::of(engine, call, meter, deadline).await
+    }
+
+    /// Tells it of a freeze or a thaw, on the engine's thread: in the instance that is there in `kept`, else in a fresh one. After a freeze it
+    /// is there again, if it can still be called: not after a trap or a limit. Its own word is what the inner result has. Dropped, the call
+    /// ends.
+    pub(super) async fn hook(
+        self: Arc<Self>,
+        engine: &Arc<Engine>,
+        grant: Grant,
+        hook: Hook,
+        kept: &mut Option<Kept>,
+        deadline: Instant,
+    ) -> Ending<Result<(), String>> {
+        let meter = Arc::new(Meter::default());
+        let (counted, mut within) = (meter.clone(), kept.take());
+        let most = usize::try_from(grant.limits.message).unwrap_or(usize::MAX);
         let call = async move {
-            let late = async {
-                until.await;
-                Err(Failure::Time)
-            };
-            or(self.answer(grant, &name, arguments, counted), late).await
+            let hooks = self.hooks.as_ref().ok_or(Failure::Answer("it has no freeze hooks"))?;
+            let function = if hook == Hook::Freeze { hooks.freeze } else { hooks.thaw };
+            let value = self.execute(grant, function, Vec::new(), counted, &mut within).await?;
+            let said = answer::nothing(value, most)?;
+            if let Some(Kept { store, .. }) = &mut within {
+                store.data_mut().rest();
+            }
+            // What was told of the thaw ends here, on its own thread.
+            Ok((said, within.filter(|_| hook == Hook::Freeze)))
         };
-        let fenced = std::panic::AssertUnwindSafe(call);
-        let ended = running.run(smol::future::FutureExt::catch_unwind(fenced), deadline).await;
-        // Where it is still under way, only its own thread could say how long it has computed.
-        let Some(ended) = ended else {
-            return Ending { result: Err(Failure::Time), cpu: Duration::ZERO, used: meter.used() };
-        };
-        let result = ended.unwrap_or_else(|_| {
-            Err(Failure::Agent("could not be called, by a fault of the agent; its log says more".into()))
+        let Ending { result, cpu, used } = Ending::of(engine, call, meter, deadline).await;
+        let result = result.map(|(said, within)| {
+            *kept = within;
+            said
         });
-        Ending { result, cpu: meter.spent(), used: meter.used() }
+        Ending { result, cpu, used }
     }
 
     /// The whole of a call, on the engine's thread.
@@ -275,23 +331,31 @@ impl Sandbox {
             (Entry::Handler, None) => return Err(Failure::Answer("it has no handler")),
         };
         drop(arguments);
-        let value = self.execute(grant, function, params, meter).await?;
+        let value = self.execute(grant, function, params, meter, &mut None).await?;
         match entry {
             Entry::Typed(_, signature) => answer::typed(value, signature, most),
             Entry::Handler => answer::handled(value, most),
         }
     }
 
-    /// A fresh store, the call, and its end; what it returned.
+    /// A fresh store, the call, and its end; what it returned. Or a call in the instance that is `kept`, where the one that was called is
+    /// afterwards, if it can be called again.
     async fn execute(
         &self,
         grant: Grant,
         function: ComponentExportIndex,
         params: Vec<Val>,
         meter: Arc<Meter>,
+        kept: &mut Option<Kept>,
     ) -> Result<Option<Val>, Failure> {
         let limits = grant.limits.clone();
-        let mut store = Store::new(self.pre.engine(), Call::new(grant));
+        let (mut store, instance) = match kept.take() {
+            Some(Kept { mut store, instance }) => {
+                store.data_mut().renew(grant);
+                (store, Some(instance))
+            }
+            None => (Store::new(self.pre.engine(), Call::new(grant)), None),
+        };
         store.limiter(|call| call);
         let message = usize::try_from(limits.message).unwrap_or(usize::MAX);
         store.set_hostcall_fuel(message.saturating_mul(AS_VALUES));
@@ -299,19 +363,55 @@ impl Sandbox {
         let (ticked, bound) = (meter.clone(), limits.clone());
         store.epoch_deadline_callback(move |_| Ok(at_tick(&ticked, &bound)));
         let run = async {
-            let instance = self.pre.instantiate_async(&mut store).await?;
+            let instance = match instance {
+                Some(instance) => instance,
+                None => self.pre.instantiate_async(&mut store).await?,
+            };
             let function = instance
                 .get_func(&mut store, function)
                 .ok_or_else(|| wasmtime::Error::msg("has no such function"))?;
             let mut results = vec![Val::Bool(false); function.ty(&store).results().len()];
             function.call_async(&mut store, &params, &mut results).await?;
-            Ok(results.pop())
+            Ok((results.pop(), instance))
         };
         let ran = Metered::new(run, meter, limits.cpu).await;
         match ran {
             None => Err(Failure::Cpu),
-            Some(result) => result.map_err(|error: wasmtime::Error| Failure::of(&error, store.data())),
+            Some(Ok((value, instance))) => {
+                *kept = Some(Kept { store, instance });
+                Ok(value)
+            }
+            Some(Err(error)) => Err(Failure::of(&error, store.data())),
         }
+    }
+}
+
+impl<T: Send + 'static> Ending<T> {
+    /// Runs a call on the engine's thread, until the deadline.
+    async fn of(
+        engine: &Arc<Engine>,
+        call: impl Future<Output = Result<T, Failure>> + Send + 'static,
+        meter: Arc<Meter>,
+        deadline: Instant,
+    ) -> Self {
+        let until = engine.until(deadline);
+        let call = async move {
+            let late = async {
+                until.await;
+                Err(Failure::Time)
+            };
+            or(call, late).await
+        };
+        let fenced = std::panic::AssertUnwindSafe(call);
+        let ended = engine.run(smol::future::FutureExt::catch_unwind(fenced), deadline).await;
+        // Where it is still under way, only its own thread could say how long it has computed.
+        let Some(ended) = ended else {
+            return Self { result: Err(Failure::Time), cpu: Duration::ZERO, used: meter.used() };
+        };
+        let result = ended.unwrap_or_else(|_| {
+            Err(Failure::Agent("could not be called, by a fault of the agent; its log says more".into()))
+        });
+        Self { result, cpu: meter.spent(), used: meter.used() }
     }
 }
 

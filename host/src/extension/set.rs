@@ -36,6 +36,7 @@ use crate::config::pack::Installed;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An extension that can be called.
+#[derive(Clone)]
 pub(super) struct Loaded {
     pub(super) engine: Arc<Engine>,
     pub(super) sandbox: Arc<Sandbox>,
@@ -295,7 +296,8 @@ fn settled(unit: &Unit, known: Arc<Known>) -> Phase {
         );
         return Phase::Refused(reason, None);
     }
-    match grants::refusal(&unit.config, &known.description).or_else(|| unit.grant.files.refusal()) {
+    let refusal = grants::refusal(&unit.config, &known.description).or_else(|| unit.grant.files.refusal());
+    match refusal.or_else(|| unit.hookless(&known)) {
         Some(reason) => Phase::Refused(reason, Some(known)),
         None => Phase::Known(known),
     }

@@ -16,6 +16,7 @@ use super::description::Kind;
 use super::files::Files;
 use super::grants;
 use super::health::Health;
+use super::reflect::FREEZE_HOOKS;
 use super::sandbox::Sandbox;
 use super::schema;
 use super::scripts::{self, Scripts};
@@ -261,6 +262,21 @@ impl Unit {
         format!("no script in {} defines it{faults}", folder.display())
     }
 
+    /// Why it is not let run that is to be told of freezing and thawing: a backup would rely on what nobody does.
+    pub(super) fn hookless(&self, known: &Known) -> Option<String> {
+        let has = match &known.scripts {
+            Some(scripts) => scripts.hooked().next().is_some(),
+            None => known.description.freeze_hooks,
+        };
+        (self.config.freeze_hooks && !has).then(|| {
+            let none = match self.folder() {
+                Some(folder) => format!("no script in {} exports freeze or thaw", folder.display()),
+                None => format!("its component exports no {FREEZE_HOOKS}"),
+            };
+            format!("{none}; take out of {}: freeze-hooks = true", self.config.origin)
+        })
+    }
+
     /// The names of a command's arguments, where they are known.
     pub(super) fn arguments(&self, command: &str) -> Vec<Arc<str>> {
         let phase = self.phase();
@@ -329,6 +345,9 @@ impl Unit {
             faults: known
                 .and_then(|known| Some(known.scripts.as_ref()?.faults().to_vec()))
                 .unwrap_or_default(),
+            freeze_hooks: known
+                .filter(|known| known.description.freeze_hooks)
+                .map(|_| self.config.freeze_hooks),
             while_frozen: self.config.while_frozen,
             on_failure: self.config.on_failure.as_str(),
             limits: limits(&self.config.limits),

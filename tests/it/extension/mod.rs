@@ -13,6 +13,7 @@ mod examples_of_scripts;
 mod examples_of_standard;
 mod exec;
 mod files;
+mod hooks;
 mod hostile;
 mod keeping;
 mod laying;

@@ -107,7 +107,10 @@ fn recorded(command: &str) -> Option<Value> {
             "filesystems": [{
                 "mountpoint": "/", "type": "ext4", "state": "failed", "reason": "in use", "freeze-time": 1, "thaw-time": 2,
             }],
-            "hooks": [{"hook": "/etc/qemu/fsfreeze-hook", "action": "freeze", "time": 5, "error": "exit status 1"}],
+            "hooks": [
+                {"hook": "/etc/qemu/fsfreeze-hook", "action": "freeze", "time": 5, "error": "exit status 1"},
+                {"hook": "/usr/lib/waga/db.wasm", "extension": "db", "action": "thaw", "time": 6},
+            ],
         }),
         "waga-get-extensions" => json!([{
             "name": "memory-usage", "state": "refused", "reason": "no such file", "source": "/usr/lib/waga/memory-usage.wasm",
@@ -118,7 +121,7 @@ fn recorded(command: &str) -> Option<Value> {
             ],
             "grants": ["waga:extension/log@1.0.0", "exec /bin/true", "call guest-get-load", "env LANG"],
             "faults": ["a.js:1: SyntaxError: unexpected token"],
-            "while-frozen": true, "on-failure": "builtin-always",
+            "freeze-hooks": false, "while-frozen": true, "on-failure": "builtin-always",
             "limits": {
                 "cpu-ms": 100, "time-ms": 2000, "memory": 1, "message": 2, "host-calls": 3, "concurrency": 4, "log": 5,
                 "state": 6,

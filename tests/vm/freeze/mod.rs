@@ -1,5 +1,6 @@
 //! Freezing in a real guest: writers stop and go on, and whatever goes wrong, nothing stays frozen.
 
+mod extensions;
 mod hooks;
 mod kinds;
 mod rescue;

@@ -17,6 +17,9 @@ pub(super) struct Report<'a> {
     /// Whether there are commands that only the running component names.
     handler: bool,
     imports: Vec<Asked<'a>>,
+    /// Its export that is told of freezing and thawing, and the line that has it called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freeze_hooks: Option<Asked<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wit_ignored: Option<&'a str>,
     sizes: &'a Bill,
@@ -112,6 +115,12 @@ impl<'a> Report<'a> {
             commands: commands.collect(),
             handler: world.handler,
             imports: imports.collect(),
+            freeze_hooks: world.freeze_hooks.as_deref().map(|name| Asked {
+                name,
+                permission: Permission::Grant,
+                line: Some("freeze-hooks = true".into()),
+                reason: None,
+            }),
             wit_ignored: world.distrust.as_deref(),
             sizes: bill,
             world,
@@ -147,15 +156,16 @@ impl<'a> Report<'a> {
         }
 
         writeln!(out, "\nPermissions:")?;
-        let width = self.imports.iter().map(|asked| asked.name.len()).max().unwrap_or_default();
-        for asked in &self.imports {
+        let all = || self.imports.iter().chain(&self.freeze_hooks);
+        let width = all().map(|asked| asked.name.len()).max().unwrap_or_default();
+        for asked in all() {
             writeln!(out, "  {:width$}  {}", asked.name, asked.text())?;
         }
         let commands: Vec<_> = self.imports.iter().filter_map(Asked::command).collect();
         if commands.len() > 1 {
             writeln!(out, "  In one line: commands = [\"{}\"]", commands.join("\", \""))?;
         }
-        if self.imports.is_empty() {
+        if all().next().is_none() {
             writeln!(out, "  It imports nothing, so it needs none.")?;
         }
 
@@ -213,6 +223,7 @@ mod tests {
                 "waga:extension/log@1.0.0".into(),
                 "a:a/b".into(),
             ],
+            freeze_hooks: Some("waga:extension/freeze-hooks@1.0.0".into()),
             ..World::default()
         };
         Report::new("x.wasm", &world, &Bill::default()).text()
@@ -223,10 +234,11 @@ mod tests {
         let text = report("Does it. And more.\n\nMuch more.");
         for line in [
             "  guest-x  Does it.",
-            "  waga:guest/guest-get-load@1.0.0  commands = [\"guest-get-load\"]",
-            "  waga:guest/guest-shutdown@1.0.0  no extension may call guest-shutdown: this agent refuses to load the component",
-            "  waga:extension/log@1.0.0         always given",
-            "  a:a/b                            unknown: this agent refuses to load the component",
+            "  waga:guest/guest-get-load@1.0.0    commands = [\"guest-get-load\"]",
+            "  waga:guest/guest-shutdown@1.0.0    no extension may call guest-shutdown: this agent refuses to load the component",
+            "  waga:extension/log@1.0.0           always given",
+            "  a:a/b                              unknown: this agent refuses to load the component",
+            "  waga:extension/freeze-hooks@1.0.0  freeze-hooks = true",
         ] {
             assert!(text.lines().any(|it| it == line), "{line}\n\n{text}");
         }

@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub(crate) interfaces: Vec<Interface>,
     /// Whether it names commands itself.
     pub(crate) handler: bool,
+    /// Its export that is told of freezing and thawing.
+    pub(crate) freeze_hooks: Option<String>,
     /// Interfaces of which it imports something but types.
     pub(crate) imports: Vec<String>,
     /// Why the WIT that it carries was not used.
@@ -70,6 +72,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<World> {
         let name = resolve.name_world_key(key);
         if name.starts_with("waga:extension/handler@1.") {
             found.handler = true;
+            continue;
+        }
+        if name.starts_with("waga:extension/freeze-hooks@1.") {
+            found.freeze_hooks = Some(name);
             continue;
         }
         if !resolve.interfaces[*id].functions.keys().any(|name| is_command(name)) {
@@ -301,6 +307,7 @@ mod tests {
     #[test]
     fn types_are_the_components_and_docs_those_of_its_wit() {
         let plain = read(&component(WIT)).unwrap();
+        assert_eq!(plain.freeze_hooks.as_deref(), Some("waga:extension/freeze-hooks@1.0.0"));
         assert_eq!(plain.imports, ["waga:extension/log@1.0.0", "a:a/unused@0.1.0"]);
         let [interface] = &plain.interfaces[..] else { panic!("{plain:?}") };
         assert_eq!(interface.name, "a:a/i@0.1.0");

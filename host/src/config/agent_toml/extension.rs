@@ -79,7 +79,6 @@ impl Source<'_> {
             );
             return Err(self.error(&place, text));
         }
-        self.is_built(table.not_built())?;
         let key = format!("[extension.{name}]");
         let code = self.code(&key, &place, table.module, table.scripts, table.pack, table.version)?;
         let config = match table.config {
@@ -105,6 +104,7 @@ impl Source<'_> {
             wraps: self.provided("wrap", table.wrap, &key, &mut provided)?,
             commands: self.granted(table.commands, &key)?,
             env: self.environment(table.env)?,
+            freeze_hooks: table.freeze_hooks.unwrap_or_default(),
             while_frozen: table.while_frozen.unwrap_or_default(),
             on_failure: on_failure.unwrap_or(OnFailure::Error),
             config,
@@ -310,13 +310,6 @@ impl Source<'_> {
                 .unwrap_or(default.concurrency),
             log: self.number(table.log.as_ref(), "limits.log", LOG)?.unwrap_or(default.log),
             state: self.number(table.state.as_ref(), "limits.state", STATE)?.unwrap_or(default.state),
-        })
-    }
-
-    /// A key that is not built yet is a fault, for whoever wrote it relies on it.
-    fn is_built(&self, key: Option<(&str, Range<usize>)>) -> Result<(), ConfigError> {
-        key.map_or(Ok(()), |(key, span)| {
-            Err(self.error(&span, format!("'{key}' is not built yet in this release")))
         })
     }
 

@@ -58,6 +58,7 @@ pub(super) fn list(list: &[Extension], settings: &[Option<toml::Table>]) -> InOr
                 let variable = |(name, value): &(String, String)| (name.clone(), plain(value.clone()));
                 extension.env.iter().map(variable).collect()
             }),
+            freeze_hooks: extension.freeze_hooks.then_some(true),
             while_frozen: extension.while_frozen.then_some(true),
             on_failure: (extension.on_failure != OnFailure::Error)
                 .then(|| plain(extension.on_failure.as_str().to_owned())),

@@ -26,7 +26,10 @@ const EXPORTS: usize = 256;
 const LONGEST_FAULT: usize = 1 << 10;
 
 /// The format of what is noted of a folder; another one is made anew.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+
+/// Exports that are no commands: they are told of freezing and thawing.
+const HOOKS: [&str; 2] = ["freeze", "thaw"];
 
 /// The engine, and where it is looked for after the daemon's own folder.
 const ENGINE: &str = "script.wasm";
@@ -69,6 +72,12 @@ struct File {
     fault: Option<String>,
     #[serde(skip)]
     text: Option<Arc<str>>,
+}
+
+impl File {
+    fn has_hooks(&self) -> bool {
+        self.exports.iter().any(|name| HOOKS.contains(&name.as_str()))
+    }
 }
 
 /// A command, and which of the files has it.
@@ -173,6 +182,9 @@ impl Scripts {
         let stem = file.name.strip_suffix(".js").unwrap_or(&file.name);
         let comments = file.text.as_deref().map(comment::read).unwrap_or_default();
         for name in &file.exports {
+            if HOOKS.contains(&name.as_str()) {
+                continue;
+            }
             if !is_command(name) {
                 let name = name.escape_debug();
                 let fault = format!("{}: exports '{name}', which cannot be a command's name", file.name);
@@ -264,6 +276,26 @@ impl Scripts {
         let defined = self.commands.iter().find(|it| it.command.name == command)?;
         let file = self.files.get(defined.file)?;
         Some(Script { name: file.name.as_str().into(), text: file.text.clone()? })
+    }
+
+    /// Whether any of the files is told of freezing and thawing.
+    pub(super) fn has_hooks(&self) -> bool {
+        self.files.iter().any(File::has_hooks)
+    }
+
+    /// Each file that is told of freezing and thawing, by name, and what is run; else why it cannot be. Among them are those of which nobody
+    /// knows, for a fault in them, whether they were to be told.
+    pub(super) fn hooked(&self) -> impl Iterator<Item = (PathBuf, Result<Script, String>)> {
+        let may = |file: &&File| file.has_hooks() || (file.fault.is_some() && file.exports.is_empty());
+        let hook = |file: &File| {
+            let script = match (&file.fault, &file.text) {
+                (Some(fault), _) => Err(fault.clone()),
+                (None, Some(text)) => Ok(Script { name: file.name.as_str().into(), text: text.clone() }),
+                (None, None) => Err(format!("{} was not read", file.name)),
+            };
+            (self.folder.join(&file.name), script)
+        };
+        self.files.iter().filter(may).map(hook)
     }
 
     /// What the arguments of a command have to be, if its author says so.

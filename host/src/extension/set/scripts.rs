@@ -112,6 +112,7 @@ impl Extensions {
 pub(super) fn with(known: &Known, scripts: Arc<Scripts>) -> Known {
     let mut known = known.clone();
     known.description.commands = scripts.commands().collect();
+    known.description.freeze_hooks = scripts.has_hooks();
     known.scripts = Some(scripts);
     known
 }
