@@ -5,7 +5,7 @@ use std::fs;
 // Types and a trait, from `wit/`.
 wit_bindgen::generate!({ world: "memory-usage" });
 
-use exports::acme::memory_usage::usage::{Guest, Memory};
+use exports::waga_packs::memory_usage::usage::{Guest, Memory};
 
 /// The file, by the name that the operator granted.
 const MEMINFO: &str = "/proc/meminfo";
@@ -14,17 +14,27 @@ struct Usage;
 export!(Usage);
 
 impl Guest for Usage {
-    fn guest_acme_memory() -> Result<Memory, String> {
+    fn guest_get_memory_usage() -> Result<Memory, String> {
         // What was not granted is not there. The caller gets this as the description of an error reply.
         let text = fs::read_to_string(MEMINFO).map_err(|error| format!("cannot read {MEMINFO}: {error}"))?;
         let bytes = |name| field(&text, name).ok_or_else(|| format!("{MEMINFO} has no {name}"));
-        let has_swap = field(&text, "SwapTotal").is_some_and(|total| total > 0);
+        let (total, available) = (bytes("MemTotal")?, bytes("MemAvailable")?);
+        let swap_total = field(&text, "SwapTotal").filter(|total| *total > 0);
         Ok(Memory {
-            total: bytes("MemTotal")?,
-            available: bytes("MemAvailable")?,
-            swap_free: if has_swap { field(&text, "SwapFree") } else { None },
+            total,
+            available,
+            used_percent: percent(total.saturating_sub(available), total),
+            swap_total,
+            swap_free: swap_total.and_then(|_| field(&text, "SwapFree")),
+            committed: field(&text, "Committed_AS"),
+            dirty: field(&text, "Dirty"),
         })
     }
+}
+
+/// Rounded up: what is full to the last byte but one is full for whoever looks at it.
+fn percent(part: u64, whole: u64) -> u8 {
+    (u128::from(part) * 100).div_ceil(u128::from(whole.max(1))).min(100) as u8
 }
 
 /// The bytes of a line like `MemTotal:   16315712 kB`.
