@@ -29,9 +29,10 @@ pub(crate) fn root() -> PathBuf {
 fn pages() -> Vec<PathBuf> {
     let of = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let projects = ["examples", "extensions"].map(|folder| of(root().join(folder)));
-    let projects = projects.into_iter().flatten().flat_map(|path| {
-        if path.is_dir() { of(path).collect() } else { vec![path] }
-    });
+    let projects = projects
+        .into_iter()
+        .flatten()
+        .flat_map(|path| if path.is_dir() { of(path).collect() } else { vec![path] });
     let all = of(root()).chain(of(root().join("docs"))).chain(projects);
     let mut pages: Vec<_> = all.filter(|path| path.extension().is_some_and(|it| it == "md")).collect();
     pages.sort();

@@ -16,6 +16,7 @@ mod files;
 mod hostile;
 mod keeping;
 mod laying;
+mod packs;
 mod reloading;
 mod script;
 mod script_pages;
