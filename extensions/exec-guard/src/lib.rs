@@ -13,15 +13,11 @@ use waga::extension::log::{Level, log};
 use waga::extension::{config, next, state};
 use wasi::clocks::wall_clock;
 
-use crate::rate::Starts;
 use crate::request::Request;
-use crate::rules::Rules;
+use crate::rules::{ALL, Rules};
 
 struct ExecGuard;
 export!(ExecGuard);
-
-/// Under which the starts of all programs together are kept.
-const ALL: &str = "all";
 
 impl Guest for ExecGuard {
     fn commands() -> Result<Vec<String>, String> {
@@ -45,29 +41,38 @@ fn admit(arguments: &str) -> Result<(), String> {
     let request = Request::read(arguments)?;
     let rule = rules.admit(&request)?;
     let path = &request.path;
-    let mut changes = Vec::new();
-    for (key, rate, what) in
-        [(rule.key(), rule.rate, format!("'{path}'")), (ALL.to_owned(), rules.rate, "any program".to_owned())]
-    {
-        let Some(rate) = rate else { continue };
-        let starts = state::get(&key).map(|bytes| Starts::from_bytes(&bytes)).unwrap_or_default();
-        let starts = starts.and_one_more(rate, now()).map_err(|wait| rate.told(&what, wait))?;
-        changes.push((key, starts));
+    let limits = [
+        (rule.key(), rule.rate, format!("'{path}'")),
+        (ALL.to_owned(), rules.rate, "any program".to_owned()),
+    ];
+    let limits = limits.into_iter().filter_map(|(of, rate, what)| Some((of, rate?, what)));
+    let limits: Vec<_> = limits.collect();
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let (kept, now) = (state::keys(), now());
+    for (of, rate, what) in &limits {
+        let times = kept.iter().filter_map(|key| rate::read(key)).filter(|(start, _)| start == of);
+        let wait = rate.wait(times.map(|(_, time)| time).collect(), now);
+        wait.map_or(Ok(()), |wait| Err(rate.told(what, wait)))?;
+    }
+    // What does not count any more, and what a rule counted that is gone. First, for the room that it takes.
+    for key in &kept {
+        let counts = rate::read(key)
+            .is_some_and(|(of, time)| rules.rate_of(of).is_some_and(|rate| rate.counts(time, now)));
+        if !counts {
+            state::delete(key);
+        }
     }
     // Kept with the call's success, all together. Before the program is started: what cannot be counted is not started.
-    for (key, starts) in &changes {
-        state::set(key, &starts.to_bytes()).map_err(|why| format!("cannot count: {why}"))?;
-    }
-    if !changes.is_empty() {
-        // Of rules that are gone.
-        let known: Vec<String> = rules.keys().chain([ALL.to_owned()]).collect();
-        state::keys().iter().filter(|key| !known.contains(key)).for_each(|key| state::delete(key));
+    for (of, ..) in &limits {
+        state::set(&rate::key(of, now), &[]).map_err(|why| format!("cannot count: {why}"))?;
     }
     Ok(())
 }
 
-/// Milliseconds since 1970.
+/// Nanoseconds since 1970.
 fn now() -> u64 {
     let now = wall_clock::now();
-    now.seconds.saturating_mul(1000).saturating_add(u64::from(now.nanoseconds / 1_000_000))
+    now.seconds.saturating_mul(1_000_000_000).saturating_add(now.nanoseconds.into())
 }

@@ -1,4 +1,4 @@
-//! How often: the times of the last starts, and whether one more is within a rate. In no span of that length are there ever more.
+//! How often: whether one more start is within a rate, after those that were. In no span of that length are there ever more.
 
 use serde::Deserialize;
 
@@ -13,6 +13,7 @@ pub struct Rate {
 /// As many starts as are kept of one rule.
 const MOST: usize = 1000;
 const WEEK: u64 = 7 * 24 * 60 * 60;
+const SECOND: u64 = 1_000_000_000;
 
 impl Rate {
     pub fn check(self) -> Result<(), String> {
@@ -25,41 +26,45 @@ impl Rate {
         Ok(())
     }
 
-    /// For who has to wait for so many milliseconds.
+    /// For who has to wait so long.
     pub fn told(self, what: &str, wait: u64) -> String {
         let Self { calls, seconds } = self;
-        format!("allows {what} {calls} times in {seconds} seconds: try again in {} s", wait.div_ceil(1000))
+        format!("allows {what} {calls} times in {seconds} seconds: try again in {} s", wait.div_ceil(SECOND))
     }
 }
 
-/// When programs were started, in milliseconds since 1970, in order.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Starts(Vec<u64>);
+/// A start, as the key that it is kept under: what it is a start of, and when, in nanoseconds since 1970. One of its own for each: of requests
+/// that are looked at side by side none takes another's back.
+pub fn key(of: &str, now: u64) -> String {
+    format!("{of} {now:020}")
+}
 
-impl Starts {
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        let times = bytes.chunks_exact(8).filter_map(|time| time.try_into().ok());
-        Self(times.map(u64::from_le_bytes).collect())
-    }
+/// What a key is a start of, and when.
+pub fn read(key: &str) -> Option<(&str, u64)> {
+    let (of, time) = key.rsplit_once(' ')?;
+    Some((of, time.parse().ok()?))
+}
 
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|time| time.to_le_bytes()).collect()
-    }
-
-    /// With one more, now, without those that count no more; or the milliseconds until there may be one.
+impl Rate {
+    /// Whether a start counts, still. Times are in nanoseconds.
     ///
     /// A clock that was set back leaves starts that are yet to come: they count as long as it was set back by less than the rate's span, so
     /// that nobody is locked out for longer than that.
-    pub fn and_one_more(mut self, rate: Rate, now: u64) -> Result<Self, u64> {
-        let span = rate.seconds.saturating_mul(1000);
-        self.0.retain(|time| time.abs_diff(now) < span);
-        self.0.sort_unstable();
-        // The one that has to be over for there to be room for one more; of a rate that was larger there are too many.
-        if let Some(at) = self.0.len().checked_sub(rate.calls) {
-            return Err(self.0[at].saturating_add(span).saturating_sub(now));
-        }
-        self.0.push(now);
-        Ok(self)
+    pub fn counts(self, time: u64, now: u64) -> bool {
+        time.abs_diff(now) < self.span()
+    }
+
+    /// How long to wait for there to be room for one more, after those that count; `None`: there is.
+    pub fn wait(self, mut times: Vec<u64>, now: u64) -> Option<u64> {
+        times.retain(|time| self.counts(*time, now));
+        times.sort_unstable();
+        // The one that has to be over; of a rate that was larger there are too many.
+        let at = times.len().checked_sub(self.calls)?;
+        Some(times[at].saturating_add(self.span()).saturating_sub(now))
+    }
+
+    fn span(self) -> u64 {
+        self.seconds.saturating_mul(SECOND)
     }
 }
 
@@ -69,42 +74,36 @@ mod tests {
 
     const THRICE: Rate = Rate { calls: 3, seconds: 10 };
 
-    fn starts(times: &[u64]) -> Starts {
-        Starts(times.to_vec())
+    /// As `wait` has it, in tenths of a second.
+    fn wait(times: &[u64], now: u64) -> Option<u64> {
+        let times = times.iter().map(|time| time * (SECOND / 10)).collect();
+        THRICE.wait(times, now * (SECOND / 10)).map(|wait| wait / (SECOND / 10))
     }
 
     #[test]
     fn in_no_span_are_there_more() {
-        let mut kept = Starts::default();
         let mut started = Vec::new();
-        for now in (0..100_000).step_by(700) {
-            let before = Starts::from_bytes(&kept.to_bytes());
-            match before.and_one_more(THRICE, now) {
-                Ok(more) => {
-                    started.push(now);
-                    kept = more;
-                }
-                Err(wait) => assert!(wait > 0 && wait <= 10_000, "{wait}"),
+        for now in (0..1000).step_by(7) {
+            match wait(&started, now) {
+                None => started.push(now),
+                Some(wait) => assert!(wait > 0 && wait <= 100, "{wait}"),
             }
         }
         assert!(started.len() > 25, "{started:?}");
         for window in started.windows(4) {
-            assert!(window[3] - window[0] >= 10_000, "{window:?}");
+            assert!(window[3] - window[0] >= 100, "{window:?}");
         }
     }
 
     #[test]
     fn who_has_to_wait_is_told_how_long() {
-        assert_eq!(starts(&[1000, 2000, 3000]).and_one_more(THRICE, 4000), Err(7000));
-        assert_eq!(starts(&[1000, 2000, 3000]).and_one_more(THRICE, 10_999), Err(1));
-        assert_eq!(
-            starts(&[1000, 2000, 3000]).and_one_more(THRICE, 11_000),
-            Ok(starts(&[2000, 3000, 11_000]))
-        );
+        assert_eq!(wait(&[10, 20, 30], 40), Some(70));
+        assert_eq!(wait(&[30, 10, 20], 109), Some(1));
+        assert_eq!(wait(&[10, 20, 30], 110), None);
         // The rate was larger.
-        assert_eq!(starts(&[1, 2, 3, 4, 5]).and_one_more(THRICE, 6), Err(9997));
+        assert_eq!(wait(&[1, 2, 3, 4, 5], 6), Some(97));
         assert_eq!(
-            THRICE.told("'/bin/true'", 6001),
+            THRICE.told("'/bin/true'", 6 * SECOND + 1),
             "allows '/bin/true' 3 times in 10 seconds: try again in 7 s"
         );
     }
@@ -112,10 +111,17 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_frees_nobody_at_once_and_locks_nobody_out() {
         // Back by less than the span: they count.
-        assert_eq!(starts(&[9000, 9100, 9200]).and_one_more(THRICE, 1000), Err(18_000));
+        assert_eq!(wait(&[90, 91, 92], 10), Some(180));
         // Back by more, or forth: they do not.
-        assert_eq!(starts(&[90_000, 90_100, 90_200]).and_one_more(THRICE, 1000), Ok(starts(&[1000])));
-        assert_eq!(starts(&[u64::MAX]).and_one_more(THRICE, 0), Ok(starts(&[0])));
+        assert_eq!(wait(&[900, 901, 902], 10), None);
+        assert_eq!(THRICE.wait(vec![u64::MAX; 3], 0), None);
+    }
+
+    #[test]
+    fn a_start_is_kept_under_a_key_of_its_own() {
+        let kept = key("rule 0123", 1_700_000_000_123_456_789);
+        assert_eq!(read(&kept), Some(("rule 0123", 1_700_000_000_123_456_789)));
+        assert!(key("all", 9) < key("all", 10) && read("all").is_none() && read("all x").is_none());
     }
 
     #[test]

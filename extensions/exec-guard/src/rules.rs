@@ -6,6 +6,9 @@ use serde::Deserialize;
 use crate::rate::Rate;
 use crate::request::Request;
 
+/// What the starts of all programs together are kept as.
+pub const ALL: &str = "all";
+
 /// The last pattern that stands for any further arguments.
 const REST: &str = "**";
 
@@ -74,14 +77,17 @@ impl Rules {
         })
     }
 
-    /// Under which their starts are kept.
-    pub fn keys(&self) -> impl Iterator<Item = String> {
-        self.allow.iter().map(Rule::key)
+    /// The rate of what starts are kept of, if it is limited still.
+    pub fn rate_of(&self, key: &str) -> Option<Rate> {
+        match key {
+            ALL => self.rate,
+            rule => self.allow.iter().find(|it| it.key() == rule)?.rate,
+        }
     }
 }
 
 impl Rule {
-    /// Under which its starts are kept: the same as long as its program and patterns are.
+    /// What its starts are kept as: the same as long as its program and patterns are.
     pub fn key(&self) -> String {
         // FNV-1a: it has to tell rules apart, not to withstand those who write them.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -295,8 +301,8 @@ mod tests {
     #[test]
     fn rules_are_told_apart_by_program_and_patterns() {
         let rules = Rules::read(RULES).unwrap();
-        let mut keys: Vec<String> = rules.keys().collect();
-        assert!(keys.iter().all(|key| key.len() < 128));
+        let mut keys: Vec<String> = rules.allow.iter().map(Rule::key).collect();
+        assert!(keys.iter().all(|key| key.len() < 100 && rules.rate_of(key).is_none()));
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), 3);

@@ -39,12 +39,12 @@ fn words(line: &str) -> Vec<(usize, &str)> {
 
 /// Whether what is mounted at a place is read-only, from the kernel's table of mounts; `None` if nothing is mounted there.
 pub fn is_read_only(table: &str, mountpoint: &str) -> Option<bool> {
-    let at_place = table.lines().filter_map(|line| {
+    let mut at_place = table.lines().filter_map(|line| {
         let mut words = line.split(' ');
         let (place, options) = (words.nth(1)?, words.nth(1)?);
         (unescaped(place) == mountpoint).then_some(options)
     });
-    at_place.last().map(|options| options.split(',').any(|option| option == "ro"))
+    at_place.next_back().map(|options| options.split(',').any(|option| option == "ro"))
 }
 
 /// The kernel writes blanks, tabs, line feeds and backslashes as three octal digits.
