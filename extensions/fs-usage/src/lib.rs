@@ -33,7 +33,7 @@ impl Guest for FsUsage {
             let told = wanted.then(|| output(program, args))?;
             told.map_err(|why| unknown.push(why)).ok()
         };
-        let df = ask(settings.inodes, &settings.df, &["-P", "-i", "-l", "-a"]);
+        let df = ask(settings.inodes, &settings.df, &["-P", "-i", "-l"]);
         let mounts = ask(settings.read_only, &settings.cat, &["/proc/self/mounts"]);
         let mut filesystems = Vec::new();
         for info in infos {
@@ -62,7 +62,10 @@ fn filesystem(
     let (used, total) = (info.used_bytes?, info.total_bytes?);
     let all = info.total_bytes_privileged.unwrap_or(total);
     let used_percent = percent(used, total);
-    let inodes = df.and_then(|text| told::inodes(text, &info.mountpoint));
+    // Of a device that is mounted at several places `df` knows one, which may be another than the agent's.
+    let device = mounts.and_then(|table| told::device(table, &info.mountpoint));
+    let device = device.unwrap_or_else(|| format!("/dev/{}", info.name));
+    let inodes = df.and_then(|text| told::inodes(text, &info.mountpoint, &device));
     let inodes_used_percent = inodes.map(|it| percent(it.used, it.used.saturating_add(it.free)));
     let (warning, critical) = settings.shares(&info.mountpoint);
     let level = match used_percent.max(inodes_used_percent.unwrap_or(0)) {

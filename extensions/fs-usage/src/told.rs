@@ -8,27 +8,43 @@ pub struct Inodes {
     pub free: u64,
 }
 
-/// What `df -P -i` tells of the filesystem at a mount point. `None` if it has no such line, or a filesystem without a bound on inodes.
+/// What `df -P -i` tells of the filesystem at a mount point, or else of that on a device. `None` if it has no such line, or a filesystem
+/// without a bound on inodes.
 ///
 /// A line is the device, four figures, the mount point; device and mount point may have blanks. Of several at one mount point the last one is
 /// what is seen there.
-pub fn inodes(text: &str, mountpoint: &str) -> Option<Inodes> {
-    let of = text.lines().skip(1).filter_map(|line| {
-        let words = words(line);
-        let at = (1..words.len().checked_sub(4)?).find(|&at| {
-            let figures = |word: &str| word == "-" || word.bytes().all(|byte| byte.is_ascii_digit());
-            let percent = words[at + 3].1;
-            words[at..at + 3].iter().all(|(_, word)| figures(word))
-                && (percent == "-" || percent.ends_with('%'))
-        })?;
-        let rest = &line[words[at + 4].0..];
-        let number = |nth: usize| words[at + nth].1.parse::<u64>().ok();
-        (rest == mountpoint).then(|| (number(0), number(1), number(2)))
-    });
-    match of.last()? {
-        (Some(total), Some(used), Some(free)) if total > 0 => Some(Inodes { total, used, free }),
+pub fn inodes(text: &str, mountpoint: &str, device: &str) -> Option<Inodes> {
+    let lines: Vec<_> = text.lines().skip(1).filter_map(line).collect();
+    let at_place = lines.iter().rev().find(|line| line.mountpoint == mountpoint);
+    let figures = at_place.or_else(|| lines.iter().find(|line| line.device == device))?.figures;
+    match figures {
+        [Some(total), Some(used), Some(free)] if total > 0 => Some(Inodes { total, used, free }),
         _ => None,
     }
+}
+
+/// A line of `df`.
+struct Line<'a> {
+    device: &'a str,
+    /// All, used, free.
+    figures: [Option<u64>; 3],
+    mountpoint: &'a str,
+}
+
+fn line(text: &str) -> Option<Line<'_>> {
+    let words = words(text);
+    // Where the figures begin.
+    let at = (1..words.len().checked_sub(4)?).find(|&at| {
+        let is_figure = |word: &str| word == "-" || word.bytes().all(|byte| byte.is_ascii_digit());
+        let percent = words[at + 3].1;
+        words[at..at + 3].iter().all(|(_, word)| is_figure(word))
+            && (percent == "-" || percent.ends_with('%'))
+    })?;
+    Some(Line {
+        device: text[..words[at].0].trim(),
+        figures: [0, 1, 2].map(|nth| words[at + nth].1.parse().ok()),
+        mountpoint: &text[words[at + 4].0..],
+    })
 }
 
 /// The words of a line, each with where it begins.
@@ -39,12 +55,23 @@ fn words(line: &str) -> Vec<(usize, &str)> {
 
 /// Whether what is mounted at a place is read-only, from the kernel's table of mounts; `None` if nothing is mounted there.
 pub fn is_read_only(table: &str, mountpoint: &str) -> Option<bool> {
+    let (_, options) = mount(table, mountpoint)?;
+    Some(options.split(',').any(|option| option == "ro"))
+}
+
+/// What is mounted at a place, from the same.
+pub fn device(table: &str, mountpoint: &str) -> Option<String> {
+    mount(table, mountpoint).map(|(device, _)| unescaped(device))
+}
+
+/// Device and options of what is mounted at a place: the last one is what is seen there.
+fn mount<'a>(table: &'a str, mountpoint: &str) -> Option<(&'a str, &'a str)> {
     let mut at_place = table.lines().filter_map(|line| {
         let mut words = line.split(' ');
-        let (place, options) = (words.nth(1)?, words.nth(1)?);
-        (unescaped(place) == mountpoint).then_some(options)
+        let (device, place, options) = (words.next()?, words.next()?, words.nth(1)?);
+        (unescaped(place) == mountpoint).then_some((device, options))
     });
-    at_place.next_back().map(|options| options.split(',').any(|option| option == "ro"))
+    at_place.next_back()
 }
 
 /// The kernel writes blanks, tabs, line feeds and backslashes as three octal digits.
@@ -93,10 +120,13 @@ a b 7                        100     90       10   90% /mnt/my disk
             ("disk", None),
             ("on", None),
         ] {
-            assert_eq!(inodes(DF, mountpoint), expected, "{mountpoint}");
+            assert_eq!(inodes(DF, mountpoint, "none"), expected, "{mountpoint}");
         }
-        assert_eq!(inodes("", "/"), None);
-        assert_eq!(inodes("df: unrecognized option\nUsage: df -i", "-i"), None);
+        assert_eq!(inodes(DF, "/elsewhere", "/dev/vdc"), some(200, 2, 198));
+        assert_eq!(inodes(DF, "/", "/dev/vdc"), some(16_777_216, 518_752, 16_258_464));
+        assert_eq!(inodes(DF, "/elsewhere", "a b 7"), some(100, 90, 10));
+        assert_eq!(inodes("", "/", "/dev/vda"), None);
+        assert_eq!(inodes("df: unrecognized option\nUsage: df -i", "-i", "Usage:"), None);
     }
 
     #[test]
@@ -111,6 +141,7 @@ a b 7                        100     90       10   90% /mnt/my disk
         {
             assert_eq!(is_read_only(table, mountpoint), expected, "{mountpoint}");
         }
+        assert_eq!(device(table, "/srv").as_deref(), Some("/dev/vdc"));
         assert_eq!(unescaped("\\0\\8zz\\"), "\\0\\8zz\\");
     }
 }

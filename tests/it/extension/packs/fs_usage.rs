@@ -102,24 +102,23 @@ fn it_tells_what_df_tells() {
     let none = failure(&mut client, USAGE, json!({"mountpoint": "/no/such"}));
     assert_eq!(none, "no filesystem of a disk is mounted at '/no/such'");
     let grants = told(&mut client, "fs-usage")["grants"].clone();
-    for grant in
-        ["call guest-get-fsinfo", "exec /usr/bin/df -P -i -l -a", "exec /usr/bin/cat /proc/self/mounts"]
+    for grant in ["call guest-get-fsinfo", "exec /usr/bin/df -P -i -l", "exec /usr/bin/cat /proc/self/mounts"]
     {
         assert!(grants.as_array().unwrap().contains(&json!(grant)), "{grants}");
     }
 }
 
-const DF: &str = r#"[ "$*" = '-P -i -l -a' ] || exit 9
+const DF: &str = r#"[ "$*" = '-P -i -l' ] || exit 9
 cat <<.
 Filesystem Inodes IUsed IFree IUse% Mounted on
-/dev/vda 100 95 5 95% /
+/dev/mapper/a-root 100 95 5 95% /elsewhere
 /dev/vdb 0 0 0 - /srv/my data
 /dev/vdc 100 1 99 1% /srv/full
 .
 echo 'df: /run/user: Permission denied' >&2
 exit 1"#;
 const CAT: &str = r"[ $1 = /proc/self/mounts ] || exit 9
-printf '%s\n' '/dev/vda / ext4 rw 0 0' '/dev/vdb /srv/my\040data xfs ro,noatime 0 0' '/dev/vdc /srv/full ext4 rw,errors=remount-ro 0 0'";
+printf '%s\n' '/dev/mapper/a-root / ext4 rw 0 0' '/dev/vdb /srv/my\040data xfs ro,noatime 0 0' '/dev/vdc /srv/full ext4 rw,errors=remount-ro 0 0'";
 
 #[test]
 fn the_worst_comes_first_and_inodes_count() {
