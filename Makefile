@@ -62,12 +62,13 @@ toolkit:
 	$(CARGO) build $(EXT)
 	target/debug/waga-ext build extensions/script -o target/debug/script.wasm --cache target/examples
 
-# The third line is an example's own tests, the fourth the daemon without extensions. The last puts the same cases to qemu-ga alone: what
+# The third command is the packs' own tests, the fourth the daemon without extensions. The last puts the same cases to qemu-ga alone: what
 # they ask of waga is what the original does.
 test: packages toolkit
 	WAGA_TESTS=all $(CARGO) test --workspace
 	WAGA_TESTS=all $(CARGO) test $(EXT)
-	$(CARGO) test --manifest-path examples/net-filter/Cargo.toml --target-dir target/examples/test
+	for pack in net-filter fs-usage exec-guard nvidia-smi; do \
+	    $(CARGO) test --manifest-path extensions/$$pack/Cargo.toml --target-dir target/examples/test || exit 1; done
 	$(CARGO) test -p waga --no-default-features --lib
 	AGENT_BIN=/usr/sbin/qemu-ga $(CARGO) test -p waga-tests --test it
 

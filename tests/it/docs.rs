@@ -25,11 +25,15 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// The pages for people: those of the root, of `docs` and of the examples.
+/// The pages for people: those of the root, of `docs`, of the packs and of the examples.
 fn pages() -> Vec<PathBuf> {
     let of = |folder: PathBuf| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let examples = of(root().join("examples")).filter(|path| path.is_dir()).flat_map(of);
-    let all = of(root()).chain(of(root().join("docs"))).chain(of(root().join("examples"))).chain(examples);
+    let projects = ["examples", "extensions"].map(|folder| of(root().join(folder)));
+    let projects = projects
+        .into_iter()
+        .flatten()
+        .flat_map(|path| if path.is_dir() { of(path).collect() } else { vec![path] });
+    let all = of(root()).chain(of(root().join("docs"))).chain(projects);
     let mut pages: Vec<_> = all.filter(|path| path.extension().is_some_and(|it| it == "md")).collect();
     pages.sort();
     assert!(pages.len() > 12, "{pages:?}");
@@ -119,11 +123,12 @@ fn every_configuration_is_one() {
     assert!(tried > 12, "{tried}");
 }
 
-/// What is quoted is what is built: a block that is no file of the reader's stands in an example, line for line.
+/// What is quoted is what is built: a block that is no file of the reader's stands in an example or a pack, line for line.
 #[test]
 fn code_that_is_quoted_is_an_examples() {
-    let examples = fs::read_dir(root().join("examples")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = examples.flat_map(|example| ["", "src", "wit"].map(|folder| example.join(folder)));
+    let projects = ["examples", "extensions"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let projects = projects.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let folders = projects.flat_map(|example| ["", "src", "wit"].map(|folder| example.join(folder)));
     let files = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten();
     let files = files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let texts: Vec<String> = files.filter_map(|path| fs::read_to_string(path).ok()).collect();

@@ -24,7 +24,7 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 #[test]
 fn every_file_says_what_it_is_for() -> Result<()> {
     let mut files = Vec::new();
-    for folder in ["builtins", "host", "tests", "examples"] {
+    for folder in ["builtins", "host", "tests", "examples", "extensions"] {
         rust_files(&root().join(folder), &mut files)?;
     }
     ensure!(files.len() > 50, "only {} files found", files.len());

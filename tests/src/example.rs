@@ -1,4 +1,4 @@
-//! The components of `examples/` and `tests/components/`, built by `waga-ext` as the READMEs of the former say.
+//! The components of `extensions/`, `examples/` and `tests/components/`, built by `waga-ext` as the READMEs of the former say.
 
 use std::ffi::OsString;
 use std::fs;
@@ -28,6 +28,12 @@ pub fn path() -> OsString {
 /// Where builds are kept: the standard library of a machine that has none for WebAssembly takes a minute, Python half of one.
 pub fn cache() -> PathBuf {
     checkout().join("target/examples/cache")
+}
+
+/// The folder in the checkout of a pack or an example.
+pub fn project(name: &str) -> String {
+    let pack = format!("extensions/{name}");
+    if checkout().join(&pack).is_dir() { pack } else { format!("examples/{name}") }
 }
 
 /// The tool that the project in this folder of the checkout is built with, if it is missing; those of Rust and C are not looked for.

@@ -164,7 +164,7 @@ pub(crate) fn guest_with(
     let (modules, cache) = (folder.join("modules"), folder.join("cache"));
     fs::create_dir(&modules)?;
     for name in examples {
-        example::build(&waga_ext, &format!("examples/{name}"), &modules)?;
+        example::build(&waga_ext, &example::project(name), &modules)?;
     }
     for (name, component) in made {
         fs::write(modules.join(format!("{name}.wasm")), component)?;

@@ -1,4 +1,5 @@
-//! Extensions laid over standard commands, in a guest under libvirt, which knows no others: what its own calls then tell.
+//! Extensions laid over standard commands, in a guest under libvirt, which knows no others: what its own calls then tell; and a pack that
+//! looks at the guest's filesystems.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::extensions::guest_with;
 use crate::libvirt::{ask, under_libvirt};
 use crate::step;
 
-/// The tables of the examples. What is compiled comes from this machine.
+/// The tables of examples and packs. What is compiled comes from this machine.
 const TABLES: &[(&str, &str)] = &[
     (
         "net-filter",
@@ -19,16 +20,26 @@ const TABLES: &[(&str, &str)] = &[
         "override = ['guest-get-host-name']\nconfig = { host-name = 'web-1.example.org' }\nlimits = { cpu = '10s', time = '30s' }",
     ),
     ("report", "commands = ['guest-get-fsinfo', 'guest-get-osinfo']\nlimits = { cpu = '10s', time = '30s' }"),
+    (
+        "fs-usage",
+        "commands = ['guest-get-fsinfo']\nexec = [{ program = '/bin/df', args = ['-P', '-i', '-l'] }, { program = '/bin/cat', args = ['/proc/self/mounts'] }]\n\
+         config = { df = '/bin/df', cat = '/bin/cat' }\nlimits = { cpu = '10s', time = '30s' }",
+    ),
 ];
 
 #[test]
 fn libvirt_is_told_what_they_make_of_it() -> Result<()> {
-    let names = ["net-filter", "host-name", "report"];
+    let names = ["net-filter", "host-name", "report", "fs-usage"];
     let Some(image) = guest_with("pulley", TABLES, &names, &[], &names)? else { return Ok(()) };
+    // Busybox's know less, and there are but a few filesystems.
+    let applet = |command: &str| format!("#!/bin/sh\nexec busybox {command}\n").into_bytes();
+    let image = image.file("/bin/df", 0o755, applet("df -P -i"));
+    let image = image.file("/bin/cat", 0o755, applet("cat /proc/self/mounts"));
     under_libvirt(&image, |libvirt| {
         step("domifaddr", || addresses(libvirt))?;
         step("guestinfo", || information(libvirt))?;
         step("a report", || report(libvirt))?;
+        step("inodes, and a disk that becomes read-only", || usage(libvirt))?;
         step("none of them failed", || {
             let all = ask(libvirt, "waga-get-extensions", &json!({}))?;
             for extension in all.as_array().into_iter().flatten() {
@@ -81,4 +92,23 @@ fn report(libvirt: &Libvirt) -> Result<()> {
     let full = ask(libvirt, "guest-acme-report", &json!({"at-least": 100}))?;
     ensure!(full["filesystems"] == json!([]), "{full}");
     Ok(())
+}
+
+fn usage(libvirt: &Libvirt) -> Result<()> {
+    let data = |level: &str| {
+        let report = ask(libvirt, "guest-get-fs-usage", &json!({"mountpoint": "/mnt/data"}))?;
+        let expected = report["unknown"] == json!([]) && report["level"] == level;
+        ensure!(expected, "{report}");
+        Ok(report["filesystems"][0].clone())
+    };
+    let before = data("ok")?;
+    libvirt.shell("cd /mnt/data && i=0; while [ $i -lt 100 ]; do : >file-$i; i=$((i + 1)); done")?;
+    let after = data("ok")?;
+    let used = |of: &serde_json::Value| of["inodes-used"].as_u64().unwrap_or_default();
+    ensure!(used(&before) > 0 && used(&after) == used(&before) + 100, "{before} {after}");
+    ensure!(after["read-only"] == false && after["inodes"] == before["inodes"], "{before} {after}");
+    libvirt.shell("dd if=/dev/zero of=/mnt/data/rest bs=1M; mount -o remount,ro /mnt/data")?;
+    let full = data("critical")?;
+    ensure!(full["used-percent"].as_u64() >= Some(99) && full["read-only"] == true, "{full}");
+    libvirt.shell("mount -o remount,rw /mnt/data && rm /mnt/data/rest").map(drop)
 }

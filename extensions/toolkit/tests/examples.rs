@@ -1,4 +1,4 @@
-//! The examples, built by `waga-ext` with the compilers of this machine, and what it then says of them.
+//! Examples and packs, built by `waga-ext` with the compilers of this machine, and what it then says of them.
 #![allow(clippy::unwrap_used, reason = "a test says where it stopped")]
 
 use std::path::{Path, PathBuf};
@@ -22,13 +22,14 @@ fn printed(words: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// An example as a component, in a folder of its own.
+/// A pack or an example as a component, in a folder of its own.
 fn build(name: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("built.wasm").to_str().unwrap().to_owned();
     // One for all tests, in `target`: the standard library takes a minute.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples").join("cache");
-    let project = root().join("examples").join(name);
+    let pack = root().join("extensions").join(name);
+    let project = if pack.is_dir() { pack } else { root().join("examples").join(name) };
     let words = ["build", project.to_str().unwrap(), "-o", &file, "--cache", cache.to_str().unwrap()];
     assert!(printed(&words).starts_with(&file));
     (folder, file)
@@ -98,13 +99,13 @@ fn a_c_project_becomes_a_component_without_wasi() {
 fn a_crate_for_wasi_reads_a_granted_file() {
     let (_folder, file) = build("memory-usage");
     let report = inspect(&file);
-    assert_eq!(commands(&report)[0].0, "guest-acme-memory: func() -> result<memory, string>");
+    assert_eq!(commands(&report)[0].0, "guest-get-memory-usage: func() -> result<memory, string>");
     let imports: Vec<&str> =
         report["imports"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert!(imports.iter().any(|name| name.starts_with("wasi:filesystem/preopens@0.2.")), "{imports:?}");
     assert!(imports.iter().all(|name| name.starts_with("wasi:")), "{imports:?}");
     assert!(printed(&["inspect", &file]).contains("always given; what is in it, by read = ["));
-    let granted = printed(&["call", &file, "guest-acme-memory", "--read", "/proc/meminfo"]);
+    let granted = printed(&["call", &file, "guest-get-memory-usage", "--read", "/proc/meminfo"]);
     let usage: Value = serde_json::from_str(&granted).unwrap();
     assert!(usage["total"].as_u64() > usage["available"].as_u64(), "{usage}");
     for (words, expected) in [
@@ -113,7 +114,7 @@ fn a_crate_for_wasi_reads_a_granted_file() {
         (&["--write", "/proc/../etc"], "--write /proc/../etc: write the path from '/' on, without '..'"),
         (&["--read", "/proc"], "read \"/proc\" is proc, the kernel's"),
     ] {
-        let output = waga_ext(&[&["call", &file, "guest-acme-memory"], words].concat());
+        let output = waga_ext(&[&["call", &file, "guest-get-memory-usage"], words].concat());
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{words:?}: {errors}");
         assert!(errors.contains(expected), "{words:?}: {errors}");
@@ -264,7 +265,7 @@ fn a_compiler_without_a_linker_is_given_one() {
     assert!(errors.contains("cargo failed (exit status: 7)") && !errors.contains("_LINKER="), "{errors}");
 }
 
-/// What `wit/deps` of an example has is a copy, and the original may have gone on.
+/// What `wit/deps` of a pack or an example has is a copy, and the original may have gone on.
 #[test]
 fn copies_of_the_contract_are_what_it_is_now() {
     let files = |folder: PathBuf| {
@@ -273,7 +274,7 @@ fn copies_of_the_contract_are_what_it_is_now() {
     };
     let read = |path: &Path| std::fs::read_to_string(path).unwrap();
     let mut compared = 0;
-    for example in files(root().join("examples")) {
+    for example in files(root().join("examples")).into_iter().chain(files(root().join("extensions"))) {
         for (package, originals) in [("waga-extension", "wit/extension"), ("waga-guest", "wit/guest")] {
             for copy in files(example.join("wit/deps").join(package)) {
                 let original = root().join(originals).join(copy.file_name().unwrap());
@@ -282,5 +283,5 @@ fn copies_of_the_contract_are_what_it_is_now() {
             }
         }
     }
-    assert!(compared >= 14, "{compared}");
+    assert!(compared >= 24, "{compared}");
 }

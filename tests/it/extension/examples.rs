@@ -20,9 +20,9 @@ fn built() -> Option<&'static [Vec<u8>; 2]> {
     Some(BUILT.get_or_init(|| ["checksum", "greeting"].map(|name| example(name).unwrap())))
 }
 
-/// Another one, as a component.
+/// Another one, or a pack, as a component.
 pub(super) fn example(name: &str) -> Option<Vec<u8>> {
-    build(&format!("examples/{name}"))
+    build(&example::project(name))
 }
 
 /// The project in this folder of the checkout, as a component; `None` where a tool is missing, which is said.

@@ -74,7 +74,7 @@ fn a_rust_guest_reads_a_granted_file_with_its_standard_library() {
     let lines = "read = ['/proc/meminfo']\nlimits = { time = '10s' }";
     let Some(granted) = agent(&[("memory-usage", &memory, lines)]) else { return };
     let mut client = granted.client();
-    let usage = client.run("guest-acme-memory", json!({})).unwrap();
+    let usage = client.run("guest-get-memory-usage", json!({})).unwrap();
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
     let total: u64 = total.trim().strip_suffix(" kB").unwrap().parse().unwrap();
@@ -87,7 +87,7 @@ fn a_rust_guest_reads_a_granted_file_with_its_standard_library() {
     assert!(grants.iter().any(|grant| grant.starts_with("wasi:filesystem/types@0.2.")), "{grants:?}");
 
     let Some(denied) = agent(&[("memory-usage", &memory, "limits = { time = '10s' }")]) else { return };
-    let desc = failure(&mut denied.client(), "guest-acme-memory", json!({}));
+    let desc = failure(&mut denied.client(), "guest-get-memory-usage", json!({}));
     assert!(desc.starts_with("cannot read /proc/meminfo: No such file or directory"), "{desc}");
     // Its own word, and no fault of the extension.
     assert_eq!(told(&mut denied.client(), "memory-usage")["failures"], 0);

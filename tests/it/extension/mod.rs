@@ -17,6 +17,7 @@ mod hooks;
 mod hostile;
 mod keeping;
 mod laying;
+mod packs;
 mod reloading;
 mod script;
 mod script_pages;

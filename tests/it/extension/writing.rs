@@ -18,7 +18,7 @@ use crate::page::{Done, Reader};
 /// Crates in the versions that the examples have, so that nothing has to be looked up.
 fn lock(folder: &Path, manifest: &str) {
     let like = if manifest.contains("serde_json") { "net-filter" } else { "report" };
-    let lock = fs::read_to_string(root().join("examples").join(like).join("Cargo.lock")).unwrap();
+    let lock = fs::read_to_string(root().join(example::project(like)).join("Cargo.lock")).unwrap();
     let name = manifest.lines().find_map(|line| line.strip_prefix("name = ")).unwrap();
     let lock = lock.replace(&format!("name = \"{like}\""), &format!("name = {name}"));
     fs::write(folder.join("Cargo.lock"), lock).unwrap();

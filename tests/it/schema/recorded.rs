@@ -116,7 +116,7 @@ fn recorded(command: &str) -> Option<Value> {
             "name": "memory-usage", "state": "refused", "reason": "no such file", "source": "/usr/lib/waga/memory-usage.wasm",
             "digest": "00ff", "runtime": "pulley",
             "commands": [
-                {"name": "guest-acme-memory", "mode": "add", "enabled": true},
+                {"name": "guest-get-memory-usage", "mode": "add", "enabled": true},
                 {"name": "guest-acme-swap", "mode": "wrap", "enabled": false, "reason": "it failed", "paused-ms": 1000},
             ],
             "grants": ["waga:extension/log@1.0.0", "exec /bin/true", "call guest-get-load", "env LANG"],
