@@ -108,7 +108,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
         (Some(runtime), true) => inside(options, runtime),
         (Some(runtime), false) => outside(options, runtime),
         // clap asks for it.
-        (None, _) => Err(Failure::here("say --runtime native or --runtime pulley")),
+        (None, _) => Err(Failure::here("say --runtime native or --runtime pulley".to_owned())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
