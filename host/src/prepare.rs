@@ -15,7 +15,7 @@ use crate::{check, reload};
 pub struct Prepared {
     /// Each extension, in the order of the configuration, as `waga-get-extensions` would tell it.
     pub extensions: Vec<ExtensionInfo>,
-    /// What of the configuration does not do what its author meant, as `waga check` tells it.
+    /// What of the configuration does not do what its author meant, or should be known of it, as `waga check` tells it.
     pub warnings: Vec<String>,
 }
 
@@ -25,12 +25,11 @@ pub struct Prepared {
 /// No command is called, and nothing is frozen or thawed: this agent knows no state but the extensions'.
 pub fn prepare(config: &Config) -> Prepared {
     let executor = Arc::new(Executor::new());
+    let doubts = config.doubts.iter().cloned();
     let registry = Registry::of_agent(config.name);
     if config.extensions.list.is_empty() {
-        return Prepared {
-            extensions: Vec::new(),
-            warnings: check::warnings(&config.policy, &registry, |_| true),
-        };
+        let warnings = check::warnings(&config.policy, &registry, |_| true);
+        return Prepared { extensions: Vec::new(), warnings: doubts.chain(warnings).collect() };
     }
     let extensions = crate::extension::Extensions::open(&config.extensions, &config.own_places().into());
     // The marker of a freeze is looked for in the folder of state: this is none.
@@ -43,5 +42,6 @@ pub fn prepare(config: &Config) -> Prepared {
     let registry = Registry::of_agent(config.name).extended(&extensions);
     let mut warnings = check::warnings(&config.policy, &registry, |_| true);
     warnings.extend(check::idle_grants(&config.policy, config, &registry));
+    warnings.extend(doubts);
     Prepared { extensions: registry.extensions(), warnings }
 }

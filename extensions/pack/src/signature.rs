@@ -2,11 +2,14 @@
 
 use std::io::Cursor;
 
+use base64_simd::STANDARD;
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox, SignatureBox};
 use waga::config::pack::Key;
 
 use crate::{Fault, Pack};
 
+/// Bytes of a secret key with all that stands beside it.
+const SECRET: usize = 158;
 /// Most bytes of a signature's text.
 const LARGEST: usize = 4 << 10;
 /// What stands in the first line of a signature, which is not part of it.
@@ -28,17 +31,20 @@ impl Secret {
     /// It is no secret key, or the password is not its.
     pub fn open(text: &str, password: Option<String>) -> Result<Self, Fault> {
         let failed = |error: minisign::PError| Fault::new(error.to_string());
-        let boxed = SecretKeyBox::from_string(text).map_err(failed)?;
         let key = match password {
-            Some(password) => boxed.into_secret_key(Some(password)),
-            None => boxed.into_unencrypted_secret_key(),
+            Some(password) => {
+                SecretKeyBox::from_string(text).and_then(|boxed| boxed.into_secret_key(Some(password)))
+            }
+            // The checksum is part of what a password closes: minisign's own keys without one have none.
+            None if !Self::is_closed(text) => SecretKey::from_bytes(&raw(text)?),
+            None => return Err(Fault::new("it is closed with a password")),
         };
         key.map(Self).map_err(failed)
     }
 
     /// Whether the key of a file is closed with a password.
     pub fn is_closed(text: &str) -> bool {
-        SecretKeyBox::from_string(text).is_ok_and(|boxed| boxed.into_unencrypted_secret_key().is_err())
+        raw(text).is_ok_and(|raw| raw[2..4] != [0, 0])
     }
 
     /// The public key that goes with it.
@@ -49,6 +55,13 @@ impl Secret {
         let key = PublicKey::from_secret_key(&self.0).map_err(|error| Fault::new(error.to_string()))?;
         Key::parse(&key.to_base64()).map_err(Fault::new)
     }
+}
+
+/// What stands in the file of a secret key.
+fn raw(text: &str) -> Result<Vec<u8>, Fault> {
+    let line = text.lines().nth(1).map(str::trim).unwrap_or_default();
+    let raw = STANDARD.decode_to_vec(line).ok().filter(|raw| raw.len() == SECRET && raw.starts_with(b"Ed"));
+    raw.ok_or_else(|| Fault::new("it is no secret key of minisign's"))
 }
 
 /// A new pair of keys: the texts of the file of the public and of that of the secret one.
@@ -86,14 +99,16 @@ impl Pack {
     /// # Errors
     /// The key is damaged.
     pub fn sign(&mut self, secret: &Secret) -> Result<(), Fault> {
-        if self.verify(&secret.public()?).is_ok() {
+        let public = secret.public()?;
+        if self.verify(&public).is_ok() {
             return Ok(());
         }
         let trusted = format!("pack {} {}", self.manifest.name, self.manifest.version);
         let sums = self.sums();
         let signed = minisign::sign(None, &secret.0, Cursor::new(sums), Some(&trusted), Some(COMMENT));
         self.signature = Some(signed.map_err(|error| Fault::new(error.to_string()))?.into_string());
-        Ok(())
+        // A key that was damaged makes signatures that are none.
+        self.verify(&public)
     }
 
     /// Gives it a signature that was made elsewhere, over its list of digests.

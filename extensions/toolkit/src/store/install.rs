@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use waga_pack::Pack;
 
-use super::{RELOAD, Store, Where, agreed, disk, nothing_done, say, table, trial, trust};
+use super::{RELOAD, Store, Where, agreed, nothing_done, say, table, trial, trust};
 use crate::pack::{check, read, show};
 
 /// Installs a pack, once you have seen whose it is and what it asks for.
@@ -31,9 +31,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<String> {
     let path = options.pack.display().to_string();
     let (pack, archive) = read(&options.pack)?;
-    let mut store = Store::change(&options.place)?;
     let manifest = pack.manifest().clone();
     let (name, version) = (&manifest.name, &manifest.version);
+    let mut store = Store::change(&options.place, name)?;
     if let Some(there) = store.all().into_iter().find(|it| it.name == name) {
         match there.version == version {
             true => bail!("{name} {version} is installed already"),
@@ -65,7 +65,6 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     // Only now its files are where the table says.
     let tried = store.proposed(&table, Some(text.clone())).and_then(|config| trial::run(&config, &manifest));
     if let Err(error) = tried {
-        disk::remove(&store.version(name, version))?;
         store.clear(name)?;
         return Err(error.context(format!("{path} is not installed")));
     }

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use waga::config::command_name::is_extension;
 use waga::config::pack::{RECEIPT, Receipt};
 use waga::config::{Config, Extension, Proposed};
 use waga_pack::{MANIFEST, Manifest, Pack, SIGNATURE, SUMS};
@@ -66,11 +67,12 @@ impl Store {
         Ok(Self { folder, config, lock: None })
     }
 
-    /// To change it: nobody else does meanwhile.
+    /// To change something of a pack: nobody else does meanwhile, and what somebody who was interrupted left is cleared away.
     ///
     /// # Errors
-    /// As [`Self::open`], or the store cannot be written to.
-    pub(crate) fn change(place: &Where) -> Result<Self> {
+    /// As [`Self::open`], the name is none, or the store cannot be written to.
+    pub(crate) fn change(place: &Where, name: &str) -> Result<Self> {
+        ensure!(is_extension(name), "'{}' is no name of a pack", name.escape_debug());
         let first = Self::open(place)?;
         disk::folder(first.packs())?;
         let path = first.packs().join(".lock");
@@ -83,6 +85,7 @@ impl Store {
         let store = Self { lock: Some(lock), ..Self::open(place)? };
         ensure!(store.packs() == first.packs(), "the configuration was changed meanwhile: try again");
         store.clear_staging()?;
+        store.clear(name)?;
         Ok(store)
     }
 

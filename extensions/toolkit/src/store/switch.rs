@@ -18,8 +18,8 @@ pub(crate) struct Options {
 
 /// Switches it on or off; what to print.
 pub(crate) fn run(options: &Options, on: bool) -> Result<String> {
-    let mut store = Store::change(&options.place)?;
     let name = options.name.clone();
+    let mut store = Store::change(&options.place, &name)?;
     let installed = store.find(&name)?;
     let (version, was_on) = (installed.version.to_owned(), installed.extension.enabled);
     if was_on == on {
@@ -39,8 +39,8 @@ pub(crate) fn run(options: &Options, on: bool) -> Result<String> {
 
 /// Removes it; what to print.
 pub(crate) fn remove(options: &Options) -> Result<String> {
-    let mut store = Store::change(&options.place)?;
     let name = options.name.clone();
+    let mut store = Store::change(&options.place, &name)?;
     let installed = store.find(&name)?;
     let version = installed.version.to_owned();
     // Whoever else names it would be without it.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::install::is_sound;
-use super::{RELOAD, Store, Where, agreed, disk, nothing_done, say, table, trial, trust};
+use super::{RELOAD, Store, Where, agreed, nothing_done, say, table, trial, trust};
 use crate::pack::{check, read, show};
 
 /// Puts another version of a pack in the place of the one that is installed.
@@ -43,12 +43,11 @@ pub(crate) struct Back {
 pub(crate) fn run(options: &Options) -> Result<String> {
     let path = options.pack.display().to_string();
     let (pack, archive) = read(&options.pack)?;
-    let mut store = Store::change(&options.place)?;
     let new = pack.manifest().clone();
     let name = new.name.clone();
+    let mut store = Store::change(&options.place, &name)?;
     let installed = store.find(&name).with_context(|| format!("waga-ext install {path} installs it"))?;
     let version = installed.version.to_owned();
-    store.clear(&name)?;
     let old = store.manifest(&name, &version)?;
     ensure!(
         new.semver() > old.semver(),
@@ -82,7 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         trial::run(&config, &new)
     });
     if let Err(error) = tried {
-        disk::remove(&store.version(&name, &new.version))?;
+        store.clear(&name)?;
         return Err(error.context(format!("{name} stays at {version}")));
     }
     store.save(&name, &version, &current)?;
@@ -93,10 +92,9 @@ pub(crate) fn run(options: &Options) -> Result<String> {
 
 /// Goes back; what to print.
 pub(crate) fn back(options: &Back) -> Result<String> {
-    let mut store = Store::change(&options.place)?;
     let name = options.name.clone();
+    let mut store = Store::change(&options.place, &name)?;
     let version = store.find(&name)?.version.to_owned();
-    store.clear(&name)?;
     let previous = store.previous(&name, &version);
     let (previous, saved) =
         previous.with_context(|| format!("there is no version of {name} before {version} to go back to"))?;
