@@ -54,12 +54,12 @@ fn hooks_are_called_where_the_configuration_says_so() {
     assert_eq!(hooks("told"), (json!("ready"), Some(json!(true)), true));
     assert_eq!(hooks("none"), (json!("refused"), None, false));
     assert_eq!(hooks("plain"), (json!("ready"), None, false));
-    let reason = "its component exports no waga:extension/freeze-hooks; take out of @/agent.toml:9:12: [extension.none]: freeze-hooks = true";
+    let reason = "its component exports no waga:extension/freeze-hooks; take out of @/agent.toml:10:12: [extension.none]: freeze-hooks = true";
     let text = checked(&agent, &[]);
     for line in [
-        "extension idle: has waga:extension/freeze-hooks@1.0.0 (freeze-hooks), which is not called; add to @/agent.toml:3:12: [extension.idle]: freeze-hooks = true",
+        "extension idle: has waga:extension/freeze-hooks@1.0.0 (freeze-hooks), which is not called; add to @/agent.toml:4:12: [extension.idle]: freeze-hooks = true",
         "extension told (@/told.wasm): is told of freezing and thawing",
-        "extension told: asks for waga:extension/freeze-hooks@1.0.0 (freeze-hooks), granted by @/agent.toml:6:12: [extension.told]",
+        "extension told: asks for waga:extension/freeze-hooks@1.0.0 (freeze-hooks), granted by @/agent.toml:7:12: [extension.told]",
         &format!("extension none (@/none.wasm): off: {reason}"),
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n\n{text}");
