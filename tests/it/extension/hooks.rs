@@ -10,13 +10,16 @@ use crate::program;
 
 /// A component that is told; with one command or none.
 fn telling(has_command: bool) -> Vec<u8> {
-    let (wit, wat) = match has_command {
-        true => ("interface i { guest-test-x: func(); }", "export i;"),
-        false => ("", ""),
+    let (wit, export, function) = match has_command {
+        true => (
+            "interface i { guest-test-x: func(); }",
+            "export i;",
+            "(func (export \"test:it/i#guest-test-x\"))",
+        ),
+        false => ("", "", ""),
     };
-    let function = has_command.then_some("(func (export \"test:it/i#guest-test-x\"))").unwrap_or_default();
     component(
-        &format!("package test:it; {wit} world w {{ {wat} export waga:extension/freeze-hooks@1.0.0; }}"),
+        &format!("package test:it; {wit} world w {{ {export} export waga:extension/freeze-hooks@1.0.0; }}"),
         &format!(
             "{function} (func (export \"waga:extension/freeze-hooks@1.0.0#freeze\") (result i32) (i32.const 0))
             (func (export \"waga:extension/freeze-hooks@1.0.0#thaw\") (result i32) (i32.const 0))"
