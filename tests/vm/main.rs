@@ -22,6 +22,7 @@ mod libvirt;
 mod libvirt_changes;
 mod libvirt_power;
 mod libvirt_snapshot;
+mod pg_quiesce;
 mod power;
 mod processors;
 mod proxmox;

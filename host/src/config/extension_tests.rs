@@ -81,6 +81,7 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             wraps: Vec::new(),
             commands: Vec::new(),
             env: Vec::new(),
+            freeze_hooks: false,
             while_frozen: false,
             freeze_hooks: false,
             on_failure: OnFailure::Error,

@@ -10,13 +10,16 @@ use crate::program;
 
 /// A component that is told; with one command or none.
 fn telling(has_command: bool) -> Vec<u8> {
-    let (wit, wat) = match has_command {
-        true => ("interface i { guest-test-x: func(); }", "export i;"),
-        false => ("", ""),
+    let (wit, export, function) = match has_command {
+        true => (
+            "interface i { guest-test-x: func(); }",
+            "export i;",
+            "(func (export \"test:it/i#guest-test-x\"))",
+        ),
+        false => ("", "", ""),
     };
-    let function = has_command.then_some("(func (export \"test:it/i#guest-test-x\"))").unwrap_or_default();
     component(
-        &format!("package test:it; {wit} world w {{ {wat} export waga:extension/freeze-hooks@1.0.0; }}"),
+        &format!("package test:it; {wit} world w {{ {export} export waga:extension/freeze-hooks@1.0.0; }}"),
         &format!(
             "{function} (func (export \"waga:extension/freeze-hooks@1.0.0#freeze\") (result i32) (i32.const 0))
             (func (export \"waga:extension/freeze-hooks@1.0.0#thaw\") (result i32) (i32.const 0))"
@@ -54,12 +57,12 @@ fn hooks_are_called_where_the_configuration_says_so() {
     assert_eq!(hooks("told"), (json!("ready"), Some(json!(true)), true));
     assert_eq!(hooks("none"), (json!("refused"), None, false));
     assert_eq!(hooks("plain"), (json!("ready"), None, false));
-    let reason = "its component exports no waga:extension/freeze-hooks; take out of @/agent.toml:9:12: [extension.none]: freeze-hooks = true";
+    let reason = "its component exports no waga:extension/freeze-hooks; take out of @/agent.toml:10:12: [extension.none]: freeze-hooks = true";
     let text = checked(&agent, &[]);
     for line in [
-        "extension idle: has waga:extension/freeze-hooks@1.0.0 (freeze-hooks), which is not called; add to @/agent.toml:3:12: [extension.idle]: freeze-hooks = true",
+        "extension idle: has waga:extension/freeze-hooks@1.0.0 (freeze-hooks), which is not called; add to @/agent.toml:4:12: [extension.idle]: freeze-hooks = true",
         "extension told (@/told.wasm): is told of freezing and thawing",
-        "extension told: asks for waga:extension/freeze-hooks@1.0.0 (freeze-hooks), granted by @/agent.toml:6:12: [extension.told]",
+        "extension told: asks for waga:extension/freeze-hooks@1.0.0 (freeze-hooks), granted by @/agent.toml:7:12: [extension.told]",
         &format!("extension none (@/none.wasm): off: {reason}"),
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n\n{text}");

@@ -15,7 +15,7 @@ use waga_tests::client::Client;
 use waga_tests::vm::{Guest, await_until};
 
 /// How long what is to happen by itself may take on a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The port, and a socket for whoever is in the guest: `agent CHANNELS...` below.
 pub(crate) const TWO_CHANNELS: &str = r#"
@@ -108,7 +108,7 @@ pub(crate) fn thaw(agent: &mut Client) -> Result<Value> {
     agent.run("guest-fsfreeze-thaw", json!({}))
 }
 
-fn report(agent: &mut Client) -> Result<Value> {
+pub(crate) fn report(agent: &mut Client) -> Result<Value> {
     agent.run("waga-get-freeze-report", json!({}))
 }
 
@@ -120,7 +120,7 @@ fn entry<'a>(report: &'a Value, mount_point: &str) -> Result<&'a Value> {
 }
 
 /// The error of a command that must fail.
-fn error(agent: &mut Client, command: &str) -> Result<String> {
+pub(crate) fn error(agent: &mut Client, command: &str) -> Result<String> {
     let reply = agent.ask(&json!({"execute": command}))?;
     match reply["error"]["desc"].as_str() {
         Some(desc) => Ok(desc.to_owned()),

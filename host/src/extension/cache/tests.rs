@@ -46,7 +46,7 @@ fn module() -> Digest {
 }
 
 fn compiled(artifact: &[u8]) -> Compiled {
-    let description = r#"{"format":1,"commands":[],"imports":["waga:extension/log@1.0.0"],"memory":65536}"#;
+    let description = r#"{"format":2,"commands":[],"imports":["waga:extension/log@1.0.0"],"memory":65536}"#;
     let mut intake = Intake::new(1 << 20).unwrap();
     writeln!(intake, "{{\"artifact\":{},\"description\":{}}}", artifact.len(), description.len()).unwrap();
     intake.write_all(artifact).unwrap();
@@ -136,7 +136,7 @@ fn an_entry_that_is_not_understood_is_as_if_it_were_not_there() {
         assert!(place.find().is_none(), "{end}");
     }
     for (what, with) in [
-        ("\"format\":1", "\"format\":2"),
+        ("\"format\":2", "\"format\":1"),
         ("\"engine\"", "\"motor\""),
         ("\"size\":1", "\"size\":-1"),
         ("\"sha256\":\"", "\"sha256\":\"0"),

@@ -11,7 +11,7 @@ use super::*;
 
 /// What begins every module here, a script that the stand-in runs: `answer ARTIFACT DESCRIPTION` answers as a compiler does.
 const PRELUDE: &str = r#"
-D='{"format":1,"commands":[],"imports":[],"memory":0}'
+D='{"format":2,"commands":[],"imports":[],"memory":0}'
 answer() { printf '{"artifact": %d, "description": %d}\n%s%s' ${#1} ${#2} "$1" "$2"; }
 "#;
 

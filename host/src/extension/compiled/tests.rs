@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 
 use super::*;
 
-const DESCRIPTION: &str = r#"{"format":1,"commands":[],"imports":[],"memory":0}"#;
+const DESCRIPTION: &str = r#"{"format":2,"commands":[],"imports":[],"memory":0}"#;
 
 fn answer(artifact: &[u8], description: &str) -> Vec<u8> {
     let line = format!("{{\"artifact\": {}, \"description\": {}}}\n", artifact.len(), description.len());
@@ -96,6 +96,6 @@ fn a_description_that_is_none_is_refused() {
         let error = take(&answer(b"a", text), 1000).unwrap_err();
         assert!(error.starts_with("the compiler's description cannot be read: "), "{error}");
     }
-    let error = take(&answer(b"a", &DESCRIPTION.replace(":1,", ":2,")), 1000).unwrap_err();
-    assert_eq!(error, "the compiler's description is of format 2, not 1: is waga-ext of another version?");
+    let error = take(&answer(b"a", &DESCRIPTION.replace(":2,", ":3,")), 1000).unwrap_err();
+    assert_eq!(error, "the compiler's description is of format 3, not 2: is waga-ext of another version?");
 }
