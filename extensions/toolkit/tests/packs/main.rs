@@ -59,7 +59,8 @@ impl Guest {
     /// Why it did not go well.
     fn fails(&self, words: &[&str]) -> String {
         let output = self.run(words);
-        assert!(!output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{words:?}: {said}\n{}", self.read("src/pack.toml"));
         String::from_utf8(output.stderr).unwrap()
     }
 

@@ -117,7 +117,7 @@ fn what_a_pack_says_has_to_be_so() {
             "[[permission]]\nexec = [{ program = 'sh' }]\nreason = 'r'\n",
             "pack.toml asks for what no agent.toml can say",
         ),
-        ("agent = 'x'\n", "agent 'x'"),
+        ("agent = 'new'\n", "agent 'new'"),
     ] {
         let said = fault(more);
         assert!(said.contains(expected), "{said}: {expected}");
