@@ -285,3 +285,23 @@ fn copies_of_the_contract_are_what_it_is_now() {
     }
     assert!(compared >= 24, "{compared}");
 }
+
+/// The packs that are shipped: each can be packed, says what it has, and asks for nothing that its component does not import.
+#[test]
+fn every_pack_of_ours_can_be_packed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("examples").join("cache");
+    for name in ["exec-guard", "fs-usage", "memory-usage", "net-filter", "nvidia-smi", "pg-quiesce"] {
+        let source = root().join("extensions").join(name);
+        let output =
+            waga_ext(&["pack", source.to_str().unwrap(), "-o", out, "--cache", cache.to_str().unwrap()]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        assert!(!said.contains("does not name"), "{name}: {said}");
+        let told = inspect(&format!("{out}/{name}-1.0.0.waga"));
+        assert_eq!((&told["pack"]["name"], &told["signed-by"]), (&json!(name), &Value::Null));
+        let has = |file: &str| told["files"].get(file).is_some();
+        assert!(has("README.md") && has(&format!("wit/{name}.wit")), "{name}: {told}");
+    }
+}

@@ -21,7 +21,8 @@ fn help() {
             /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.
 
               -c, --config=FILE          read only this file: agent.toml if it ends in
-                                         .toml, else qemu-ga.conf
+                                         .toml, else qemu-ga.conf; or this folder, as
+                                         /etc/waga
               -m, --method=METHOD        transport: virtio-serial (default), isa-serial,
                                          unix-listen or vsock-listen
               -p, --path=PATH            device, socket or CID:PORT (default
@@ -89,41 +90,42 @@ fn help() {
         &[],
         &["schema", "--help"],
         &expect![[r#"
-        Usage: waga schema [COMMAND] [--format=FORMAT] [<options of the agent>]
-        Prints what a command takes and gives, or what all do: the agent's own, and
-        those of the configuration's extensions that the agent has compiled before.
-        Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then
-        /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.
+            Usage: waga schema [COMMAND] [--format=FORMAT] [<options of the agent>]
+            Prints what a command takes and gives, or what all do: the agent's own, and
+            those of the configuration's extensions that the agent has compiled before.
+            Configuration: /etc/waga/agent.toml, /etc/waga/agent.d/*.toml, then
+            /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.
 
-          -c, --config=FILE          read only this file: agent.toml if it ends in
-                                     .toml, else qemu-ga.conf
-          -m, --method=METHOD        transport: virtio-serial (default), isa-serial,
-                                     unix-listen or vsock-listen
-          -p, --path=PATH            device, socket or CID:PORT (default
-                                     /dev/virtio-ports/org.qemu.guest_agent.0, or
-                                     /dev/ttyS0 for isa-serial)
-          -l, --logfile=FILE         log to this file instead of the journal or stderr
-          -f, --pidfile=FILE         with -d: keep the process number in this file
-                                     (default /var/run/qemu-ga.pid)
-          -F, --fsfreeze-hook[=HOOK] run this program with 'freeze' and 'thaw' (default
-                                     /etc/qemu/fsfreeze-hook); attach it: -F/path or
-                                     --fsfreeze-hook=/path
-          -t, --statedir=DIR         keep state in this folder (default /var/run)
-          -v, --verbose              log everything, not only errors
-          -V, --version              print the version
-          -d, --daemonize            go to the background once every channel is open
-          -b, --block-rpcs=NAMES     switch these commands off, separated by commas;
-                                     'help' lists all
-          -a, --allow-rpcs=NAMES     switch all but these off, separated by commas;
-                                     'help' lists all
-          -D, --dump-conf            print the configuration that results from files and
-                                     options
-          -r, --retry-path           try again and again to open a channel that is not
-                                     there or failed
-          -h, --help                 print this
-              --format=FORMAT        json-schema (default), or qapi: text as in QEMU's
-                                     qga/qapi-schema.json
-    "#]],
+              -c, --config=FILE          read only this file: agent.toml if it ends in
+                                         .toml, else qemu-ga.conf; or this folder, as
+                                         /etc/waga
+              -m, --method=METHOD        transport: virtio-serial (default), isa-serial,
+                                         unix-listen or vsock-listen
+              -p, --path=PATH            device, socket or CID:PORT (default
+                                         /dev/virtio-ports/org.qemu.guest_agent.0, or
+                                         /dev/ttyS0 for isa-serial)
+              -l, --logfile=FILE         log to this file instead of the journal or stderr
+              -f, --pidfile=FILE         with -d: keep the process number in this file
+                                         (default /var/run/qemu-ga.pid)
+              -F, --fsfreeze-hook[=HOOK] run this program with 'freeze' and 'thaw' (default
+                                         /etc/qemu/fsfreeze-hook); attach it: -F/path or
+                                         --fsfreeze-hook=/path
+              -t, --statedir=DIR         keep state in this folder (default /var/run)
+              -v, --verbose              log everything, not only errors
+              -V, --version              print the version
+              -d, --daemonize            go to the background once every channel is open
+              -b, --block-rpcs=NAMES     switch these commands off, separated by commas;
+                                         'help' lists all
+              -a, --allow-rpcs=NAMES     switch all but these off, separated by commas;
+                                         'help' lists all
+              -D, --dump-conf            print the configuration that results from files and
+                                         options
+              -r, --retry-path           try again and again to open a channel that is not
+                                         there or failed
+              -h, --help                 print this
+                  --format=FORMAT        json-schema (default), or qapi: text as in QEMU's
+                                         qga/qapi-schema.json
+        "#]],
     );
     check(
         "waga",
@@ -137,7 +139,8 @@ fn help() {
             /etc/qemu/qemu-ga.conf, or the file that QGA_CONF names.
 
               -c, --config=FILE          read only this file: agent.toml if it ends in
-                                         .toml, else qemu-ga.conf
+                                         .toml, else qemu-ga.conf; or this folder, as
+                                         /etc/waga
               -m, --method=METHOD        transport: virtio-serial (default), isa-serial,
                                          unix-listen or vsock-listen
               -p, --path=PATH            device, socket or CID:PORT (default

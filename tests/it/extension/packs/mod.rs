@@ -2,6 +2,7 @@
 
 mod exec_guard;
 mod fs_usage;
+mod installed;
 mod nvidia_smi;
 mod pages;
 
