@@ -17,6 +17,7 @@ mod hooks;
 mod hostile;
 mod keeping;
 mod laying;
+mod pack_pages;
 mod packs;
 mod reloading;
 mod script;

@@ -12,12 +12,14 @@ use crate::docs::{blocks, root};
 use crate::page::{Done, Reader};
 use crate::program;
 
-/// What a guest has of these names, for the agent under test. A reload ends, as that of systemd does, when the new configuration serves.
-fn tools(agent: &Agent) -> OsString {
+/// What a guest has of these names, for the agent under test and its configuration: PATH, at whose beginning is a folder `bin`. A reload ends,
+/// as that of systemd does, when the new configuration serves.
+pub(super) fn tools(agent: &Agent, config: &Path) -> OsString {
     let (dir, bin) = (agent.dir().display(), agent.dir().join("bin"));
     fs::create_dir(&bin).unwrap();
     let waga = format!(
-        "[ \"$1\" != check ] || {{ shift; set -- check -c {dir}/agent.toml \"$@\"; }}\nexec {} \"$@\"",
+        "[ \"$1\" != check ] || {{ shift; set -- check -c {} \"$@\"; }}\nexec {} \"$@\"",
+        config.display(),
         program().path().display()
     );
     let systemctl = format!(
@@ -29,12 +31,16 @@ fn tools(agent: &Agent) -> OsString {
     );
     let journalctl = format!("cat {dir}/log {dir}/stderr 2>/dev/null; true");
     for (name, text) in [("waga", waga), ("systemctl", systemctl), ("journalctl", journalctl)] {
-        let file = bin.join(name);
-        fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        tool(&bin.join(name), &text);
     }
     let path = std::env::var_os("PATH").unwrap();
     std::env::join_paths([bin].into_iter().chain(std::env::split_paths(&path))).unwrap()
+}
+
+/// A program that does this.
+pub(super) fn tool(file: &Path, text: &str) {
+    fs::write(file, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(file, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 /// Follows a page, all of it; how many of its blocks were commands.
@@ -47,7 +53,7 @@ fn follow(page: &Path) -> Option<usize> {
         .place("/etc/waga/scripts", agent.dir().join("scripts"))
         .place("/run/vm.agent", agent.socket())
         .begun(&config, begun)
-        .env("PATH", tools(&agent));
+        .env("PATH", tools(&agent, &config));
     let mut ran = 0;
     for block in blocks(page) {
         match reader.follow(&block) {

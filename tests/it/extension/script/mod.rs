@@ -16,7 +16,7 @@ use waga_tests::agent::{Agent, Setup, left_out};
 use super::{compiler, settled};
 
 /// The engine; it has to be beside the daemon. `None` where that is not to be had.
-fn engine() -> Option<PathBuf> {
+pub(super) fn engine() -> Option<PathBuf> {
     let engine = compiler()?.with_file_name("script.wasm");
     if !engine.is_file() {
         left_out("script.wasm (make toolkit)");
@@ -79,7 +79,7 @@ pub(crate) fn agent(files: &[(&str, &str)], lines: &str) -> Option<Agent> {
 }
 
 /// What is compiled of the engine is the same for all: one agent has it compiled, and each begins with a copy of what that kept.
-fn fill(cache: &Path) {
+pub(super) fn fill(cache: &Path) {
     static COMPILED: OnceLock<TempDir> = OnceLock::new();
     let compiled = COMPILED.get_or_init(|| {
         let agent = declared(&[("a.js", "")], "").start();
