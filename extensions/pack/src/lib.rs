@@ -16,6 +16,8 @@
 mod archive;
 mod files;
 mod manifest;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod signature;
 
 use std::collections::BTreeMap;

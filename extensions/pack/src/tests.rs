@@ -298,8 +298,24 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..4096)) {
-        prop_assert!(Pack::of_tar(&bytes).is_err());
-        prop_assert!(Pack::read(&bytes).is_err());
+        oracle::pack(&bytes);
+    }
+
+    /// Of names as somebody would choose them who wants out.
+    #[test]
+    fn any_names_stay_within_their_folder(
+        names in prop::collection::vec("(\\.\\./|/|[a-cA-C]/|\\./|[a-c.]{1,3}|README\\.md|\u{0}| ){1,4}", 1..4)
+    ) {
+        let parts: Vec<_> = names.iter().map(|name| format!("{name}\u{1}x")).collect();
+        let input: Vec<u8> = parts.join("\u{1}").bytes().map(|byte| if byte == 1 { 0xff } else { byte }).collect();
+        oracle::pack(&[&[3], &*input].concat());
+    }
+
+    /// Of manifests that are right but for a piece.
+    #[test]
+    fn any_manifest_is_understood_or_refused(place in 0..TOML.len(), with in "\\PC{0,8}") {
+        let text = format!("{}{with}{}", &TOML[..place], &TOML[place..]);
+        oracle::pack(&[b"\x02", text.as_bytes()].concat());
     }
 }
 

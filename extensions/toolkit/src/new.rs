@@ -48,9 +48,10 @@ macro_rules! template {
 }
 
 /// What all components begin with.
-const COMPONENT: [File; 3] = [
+const COMPONENT: [File; 4] = [
     ("README.md", template!("all/README.md"), false),
     ("wit/@name@.wit", template!("all/extension.wit"), false),
+    ("pack.toml", template!("all/pack.toml"), false),
     ("test", template!("all/test"), true),
 ];
 

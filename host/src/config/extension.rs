@@ -229,11 +229,11 @@ impl Code {
         }
     }
 
-    /// What an extension's state belongs to: that of a pack stays from one version to the next.
+    /// What an extension's state belongs to: that of a pack stays from one version to the next, and is no other signer's.
     pub fn home(&self) -> &Path {
         match self {
             Self::Module(path) | Self::Scripts(path) => path,
-            Self::Pack(pack) => &pack.place,
+            Self::Pack(pack) => &pack.home,
         }
     }
 
@@ -249,8 +249,10 @@ impl Code {
     pub(super) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
             Self::Module(path) | Self::Scripts(path) => vec![path],
-            Self::Pack(Pack { place, installed: Ok(installed), .. }) => vec![place, &mut installed.code],
-            Self::Pack(Pack { place, .. }) => vec![place],
+            Self::Pack(Pack { place, home, installed: Ok(installed), .. }) => {
+                vec![place, home, &mut installed.code]
+            }
+            Self::Pack(Pack { place, home, .. }) => vec![place, home],
         }
     }
 }

@@ -83,7 +83,6 @@ fn every_key_is_read_and_what_is_not_said_is_as_by_default() {
             env: Vec::new(),
             freeze_hooks: false,
             while_frozen: false,
-            freeze_hooks: false,
             on_failure: OnFailure::Error,
             config: config.to_owned(),
             read: Vec::new(),

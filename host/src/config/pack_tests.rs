@@ -51,7 +51,9 @@ fn a_pack_is_what_the_store_has_of_it() {
     assert_eq!(found(&strict), (Ok("a/1.0.0/a.wasm".into()), vec![]));
     let config = strict.config("waga");
     let extension = &config.extensions.list[0];
-    assert!(!extension.enabled && extension.code.home() == config.extensions.packs.join("a"));
+    assert!(
+        !extension.enabled && extension.code.home() == config.extensions.packs.join("a/E7620F1842B4E81F")
+    );
     // It reads back to the same.
     let dump = strict.resolve("waga").unwrap().dump().unwrap();
     for line in ["pack = \"a\"", "version = \"1.0.0\"", "enabled = false"] {

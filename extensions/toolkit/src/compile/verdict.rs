@@ -104,7 +104,9 @@ mod tests {
 
     fn verdict(raw: i32, words: &str) -> Failure {
         let options = Options {
-            runtime: Runtime::Native,
+            runtime: Some(Runtime::Native),
+            all: false,
+            config: std::path::PathBuf::new(),
             stack: 1,
             memory: 4096,
             time: 7,

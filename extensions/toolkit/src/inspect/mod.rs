@@ -93,6 +93,6 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     if wasmtime::Engine::detect_precompiled(&bytes).is_some() {
         bail!("{name} was compiled already: what is inspected is the component that it was made of");
     }
-    ensure!(Parser::is_component(&bytes), "{name} is no WebAssembly component");
+    ensure!(Parser::is_component(&bytes), "{name} is no WebAssembly component, and no pack (NAME.waga)");
     Ok(bytes)
 }

@@ -1,12 +1,16 @@
 //! Whether a pack is what its manifest says, as far as that can be told without running anything of it.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::thread;
+
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use serde_json::Value;
 use waga::config::{Config, Extension, Proposed};
 use waga::extension::{Standing, standing};
 use waga_pack::{Manifest, Pack};
 
-use crate::inspect::world::{self, World};
 use crate::store::table;
 
 /// Checks that the agent would understand what the manifest asks for, that the configuration is as its schema has it, and that the
@@ -19,9 +23,9 @@ pub(crate) fn whole(pack: &Pack) -> Result<Vec<String>> {
     let extension = declared(manifest)?;
     config(pack, &extension.config)?;
     let Some(component) = pack.component() else { return Ok(Vec::new()) };
-    let world = world::read(component).context("cannot read the component")?;
-    imports(&world, &extension)?;
-    commands(&world, manifest)
+    let seen = Seen::of(component)?;
+    imports(&seen, &extension)?;
+    commands(&seen, manifest)
 }
 
 /// The extension that its table declares.
@@ -53,10 +57,49 @@ pub(crate) fn config(pack: &Pack, config: &str) -> Result<()> {
         .map_err(|fault| anyhow::anyhow!("the configuration is not as {name} has it: {fault}"))
 }
 
+/// What a component is, as far as it matters here. It may be anybody's: a process that can do nothing else looks.
+#[derive(Debug, Deserialize)]
+struct Seen {
+    commands: Vec<Named>,
+    handler: bool,
+    imports: Vec<Named>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl Seen {
+    fn of(component: &[u8]) -> Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let mut child = Command::new(program)
+            .args(["inspect", "--json", "/dev/stdin"])
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start what looks at the component")?;
+        let input = child.stdin.take();
+        let output = thread::scope(|scope| {
+            // One that reads no more says why as it ends.
+            scope.spawn(move || input.map(|mut input| input.write_all(component)));
+            child.wait_with_output()
+        })?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).replace("/dev/stdin", "the component");
+            bail!("{}", said.trim().trim_start_matches("waga-ext: "));
+        }
+        serde_json::from_slice(&output.stdout)
+            .context("what looks at the component says nothing that makes sense")
+    }
+}
+
 /// Whether all that it imports is asked for.
-fn imports(world: &World, extension: &Extension) -> Result<()> {
+fn imports(seen: &Seen, extension: &Extension) -> Result<()> {
     let may_call = |name: &str| extension.commands.iter().any(|(command, _)| **command == *name);
-    for import in &world.imports {
+    for import in seen.imports.iter().map(|it| it.name.as_str()) {
         let asked = match standing(import) {
             Standing::Free => true,
             Standing::Forbidden(reason) => bail!("its component imports {import}: {reason}"),
@@ -77,20 +120,18 @@ fn imports(world: &World, extension: &Extension) -> Result<()> {
 }
 
 /// Whether it has the commands that it is said to have.
-fn commands(world: &World, manifest: &Manifest) -> Result<Vec<String>> {
-    let has: Vec<&str> =
-        world.interfaces.iter().flat_map(|it| &it.commands).map(|it| it.name.as_str()).collect();
+fn commands(seen: &Seen, manifest: &Manifest) -> Result<Vec<String>> {
+    let has: Vec<&str> = seen.commands.iter().map(|it| it.name.as_str()).collect();
     for command in &manifest.commands {
         ensure!(
-            world.handler || has.contains(&command.name.as_str()),
+            seen.handler || has.contains(&command.name.as_str()),
             "its component has no command {}, which pack.toml names",
             command.name
         );
     }
     let unsaid = has.iter().filter(|name| !manifest.commands.iter().any(|command| command.name == **name));
-    Ok(unsaid
-        .map(|name| {
-            format!("its component has {name}, which pack.toml does not name: nobody will be able to call it")
-        })
-        .collect())
+    let remark = |name: &&str| {
+        format!("its component has {name}, which pack.toml does not name: nobody will be able to call it")
+    };
+    Ok(unsaid.map(remark).collect())
 }

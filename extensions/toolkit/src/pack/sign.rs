@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use waga::config::pack::Key;
 use waga_pack::{SUMS, Secret};
 
 use super::{password, read, write};
@@ -47,6 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         (Some(path), _) => {
             let named = || path.display().to_string();
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let is_public = Key::of_file(&text).is_ok();
+            ensure!(!is_public, "{} is the public key: the secret one signs, NAME.key", path.display());
             let closed = Secret::is_closed(&text);
             let prompt = format!("Password of {}: ", path.display());
             let with = closed.then(|| password(options.password_file.as_deref(), &prompt)).transpose()?;

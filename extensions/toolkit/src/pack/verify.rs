@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use waga::config::pack::{Key, Keys};
+use waga::config::pack::{Key, Keys, Signer, Trust};
 
 use super::read;
+use crate::store::trust;
 
 /// Verifies that a pack is whole, and that a key that is trusted signed it.
 ///
-/// Without -p the keys are those of /etc/waga/trust.d. The exit code is 1 if
-/// none of them signed it. Stock programs say the same: tar unpacks it,
+/// Without -p the keys are those of /etc/waga/trust.d, and what is revoked there
+/// counts. The exit code is 1 if none of them signed it. Stock programs say the same: tar unpacks it,
 /// minisign -Vm SHA256SUMS -p KEY.pub, then sha256sum --check SHA256SUMS.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
@@ -29,7 +30,7 @@ pub(crate) struct Options {
 
 /// Verifies; what to print.
 pub(crate) fn run(options: &Options) -> Result<String> {
-    let (pack, _) = read(&options.pack)?;
+    let (pack, archive) = read(&options.pack)?;
     let name = options.pack.display();
     let whose = match &options.public_key {
         Some(text) => {
@@ -57,6 +58,9 @@ pub(crate) fn run(options: &Options) -> Result<String> {
                 );
             };
             pack.verify(key).with_context(|| name.to_string())?;
+            let signer = Signer { name: trusted.to_owned(), key: key.clone() };
+            let receipt = trust::receipt_of(&pack, &archive, Some(signer));
+            keys.judge(&receipt, Trust::Off).map_err(anyhow::Error::msg).with_context(|| name.to_string())?;
             format!("{trusted}, key {id}")
         }
     };

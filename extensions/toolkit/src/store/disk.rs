@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::{CWD, RenameFlags};
 
 /// Everybody may read what is installed, and nobody but its owner change it, whatever the umask is.
 const FILES: u32 = 0o644;
@@ -54,6 +55,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("cannot rename {} to {}", from.display(), to.display()))?;
     to.parent().map_or(Ok(()), sync)
+}
+
+/// Puts a folder in the place of another, in one step, and removes that.
+pub(crate) fn exchange(from: &Path, to: &Path) -> Result<()> {
+    rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE)
+        .with_context(|| format!("cannot put {} in the place of {}", from.display(), to.display()))?;
+    to.parent().map_or(Ok(()), sync)?;
+    remove(from)
 }
 
 /// Removes a file, or a folder with all that is in it, for good. It need not be there.

@@ -37,27 +37,23 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let prepared = waga::prepare(&config);
     for it in store.all() {
         let (name, version) = (it.name, it.version);
-        let before = faults.len();
-        if let Err(error) = whole(&store, &keys, &it) {
-            faults.push(format!("{name} {version}: {error:#}"));
-        }
         let found = prepared.extensions.iter().find(|info| *info.name == *name);
-        match found.map(|found| (found.state, found.reason.as_deref())) {
-            Some((ExtensionState::Ready | ExtensionState::Disabled, _)) => {}
-            Some((_, reason)) => {
-                faults.push(format!("{name} {version}: cannot be called: {}", reason.unwrap_or_default()))
-            }
-            None => faults.push(format!("{name} {version}: the agent does not know of it")),
-        }
-        for (command, reason) in
-            found.iter().flat_map(|it| &it.commands).filter_map(|it| Some((&it.name, it.reason.as_ref()?)))
-        {
-            if it.extension.enabled {
-                faults.push(format!("{name} {version}: {command}: {reason}"));
-            }
-        }
-        if faults.len() == before {
-            text += &format!("{name} {version}: is whole, and would run\n");
+        let fault = match (whole(&store, &keys, &it), found) {
+            (Err(error), _) => Some(format!("{error:#}")),
+            (Ok(()), None) => Some("the agent does not know of it".to_owned()),
+            (Ok(()), Some(found)) => match found.state {
+                ExtensionState::Disabled => None,
+                ExtensionState::Ready => {
+                    let lack = found.commands.iter().find_map(|it| Some((&it.name, it.reason.as_ref()?)));
+                    lack.map(|(command, reason)| format!("{command}: {reason}"))
+                }
+                _ => Some(format!("cannot be called: {}", found.reason.as_deref().unwrap_or_default())),
+            },
+        };
+        match fault {
+            Some(fault) => faults.push(format!("{name} {version}: {fault}")),
+            None if it.extension.enabled => text += &format!("{name} {version}: is whole, and would run\n"),
+            None => text += &format!("{name} {version}: is whole, and switched off\n"),
         }
     }
     text += &left_behind(&store);
@@ -85,7 +81,7 @@ fn whole(store: &Store, keys: &Keys, it: &Installed<'_>) -> Result<()> {
         let was = String::from_utf8_lossy(&sums).into_owned();
         let changed = pack.digests().find(|(name, digest)| !was.contains(&format!("{digest}  {name}\n")));
         bail!(
-            "{} is not as it was installed: install the pack anew",
+            "{} is not as it was installed: waga-ext install with its file mends that",
             changed.map_or("a file that is gone", |(name, _)| name)
         );
     }

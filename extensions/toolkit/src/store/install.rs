@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let mut store = Store::change(&options.place, name)?;
     if let Some(there) = store.all().into_iter().find(|it| it.name == name) {
         match there.version == version {
-            true => bail!("{name} {version} is installed already"),
+            true => return again(&store, &pack, &archive, &path),
             false => bail!(
                 "{name} {} is installed: waga-ext upgrade {path} puts {version} in its place",
                 there.version
@@ -70,6 +70,23 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     }
     store.commit(name, Some(&text))?;
     Ok(format!("{name} {version} is installed.\n{RELOAD}"))
+}
+
+/// The very pack that is installed: what of its files was damaged is whole again, and its table stays.
+fn again(store: &Store, pack: &Pack, archive: &[u8], path: &str) -> Result<String> {
+    let (name, version) = (&pack.manifest().name, &pack.manifest().version);
+    let place = store.version(name, version);
+    // Its own word on itself, unless that was damaged, too.
+    if let Ok(before) = trust::receipt(&place) {
+        ensure!(
+            before.digest == pack.digest(),
+            "another pack is installed as {name} {version}: a version is one pack for ever; waga-ext remove {name}, if this is the right one"
+        );
+    }
+    let judged =
+        trust::judge(pack, archive, &store.config.extensions, None).with_context(|| path.to_owned())?;
+    store.stage(pack, &judged.receipt)?;
+    Ok(format!("{name} {version} is installed already; its files are as they were then.\n{RELOAD}"))
 }
 
 /// Whether a pack is one for this agent, and what it says.

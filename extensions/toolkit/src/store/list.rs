@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Installed, Store, Where};
+use super::{Installed, Store, Where, say};
 
 /// Lists the packs that are installed.
 #[derive(Debug, Args)]
@@ -20,6 +20,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<String> {
     let store = Store::open(&options.place)?;
     let all = store.all();
+    store.config.doubts.iter().for_each(|doubt| say(doubt));
     if options.json {
         let all: Vec<Value> = all.iter().map(|it| json(&store, it)).collect();
         return Ok(format!("{}\n", serde_json::to_string_pretty(&all)?));

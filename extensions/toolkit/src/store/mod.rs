@@ -18,7 +18,7 @@ pub(crate) mod list;
 pub(crate) mod switch;
 pub(crate) mod table;
 mod trial;
-mod trust;
+pub(crate) mod trust;
 pub(crate) mod upgrade;
 
 use std::fs::{self, File};
@@ -32,11 +32,14 @@ use waga::config::pack::{RECEIPT, Receipt};
 use waga::config::{Config, Extension, Proposed};
 use waga_pack::{MANIFEST, Manifest, Pack, SIGNATURE, SUMS};
 
+/// Where a configuration is unless somebody says otherwise.
+const ETC: &str = "/etc/waga";
+
 /// What all verbs that change something have.
 #[derive(Debug, Args)]
 pub(crate) struct Where {
     /// The agent's configuration: agent.toml, agent.d and trust.d in a folder.
-    #[arg(short, long, value_name = "FOLDER", default_value = "/etc/waga")]
+    #[arg(short, long, value_name = "FOLDER", default_value = ETC)]
     config: PathBuf,
 }
 
@@ -63,6 +66,12 @@ impl Store {
     /// What is wrong with the configuration.
     pub(crate) fn open(place: &Where) -> Result<Self> {
         let folder = std::path::absolute(&place.config).context("there is no working folder")?;
+        // Without a configuration an agent does with what it has; one that somebody names is to be there.
+        ensure!(
+            folder.is_dir() || folder == Path::new(ETC),
+            "{} is no folder: -c names one with agent.toml, agent.d and trust.d",
+            folder.display()
+        );
         let config = Config::of_folder(&folder, None)?;
         Ok(Self { folder, config, lock: None })
     }
@@ -161,7 +170,7 @@ impl Store {
         entries.filter_map(|entry| of(entry.path())).collect()
     }
 
-    /// Puts a pack into the store, where nobody names it yet.
+    /// Puts a pack into the store, where nobody names it yet, or in the place of the same one that was damaged.
     pub(crate) fn stage(&self, pack: &Pack, receipt: &Receipt) -> Result<()> {
         let manifest = pack.manifest();
         let staging = self.packs().join(format!(".staging-{}", std::process::id()));
@@ -177,10 +186,12 @@ impl Store {
         disk::new_file(&staging.join(RECEIPT), receipt.as_bytes())?;
         disk::sync_all(&staging)?;
         let place = self.version(&manifest.name, &manifest.version);
-        // One that nobody names, of somebody who was interrupted.
-        disk::remove(&place)?;
         disk::folder(&self.packs().join(&manifest.name))?;
-        disk::rename(&staging, &place)
+        match place.exists() {
+            // It is named: at each moment there is one.
+            true => disk::exchange(&staging, &place),
+            false => disk::rename(&staging, &place),
+        }
     }
 
     /// Keeps the table of a version that another is to take the place of.

@@ -26,25 +26,13 @@ pub(crate) fn judge(
 ) -> Result<Judged> {
     let keys = Keys::read(&settings.trusted_keys);
     let folder = settings.trusted_keys.display();
-    let manifest = pack.manifest();
     let id = pack.signed_by();
     let trusted = keys.trusted().find(|(_, key)| Some(key.id()) == id);
     let trusted = trusted.map(|(name, key)| Signer { name: name.to_owned(), key: key.clone() });
     if let Some(Signer { key, .. }) = &trusted {
         pack.verify(key)?;
     }
-    let receipt = Receipt {
-        name: manifest.name.clone(),
-        version: manifest.version.clone(),
-        publisher: manifest.publisher.clone(),
-        description: manifest.description.clone(),
-        digest: pack.digest(),
-        archive: waga_pack::sha256(archive),
-        signer: trusted.clone(),
-        component: manifest.component.clone(),
-        scripts: manifest.scripts.clone(),
-        files: pack.digests().map(|(name, digest)| (name.to_owned(), digest)).collect(),
-    };
+    let receipt = receipt_of(pack, archive, trusted.clone());
     // What is revoked stays out whatever is asked of signatures.
     keys.judge(&receipt, Trust::Off).map_err(anyhow::Error::msg)?;
     if let Some(why) = id.as_deref().and_then(|id| keys.revoked_id(id)) {
@@ -57,13 +45,14 @@ pub(crate) fn judge(
     };
     if let (Trust::Require, Some(doubt)) = (settings.trust, &doubt) {
         let way_out = match id {
-            None => "and [extensions] trust = \"require\" lets only signed packs in".to_owned(),
+            None => "[extensions] trust = \"require\" lets only signed packs in".to_owned(),
             Some(_) => format!(
                 "if its publisher tells that this is the key, put the publisher's public key there, as NAME.pub ({} so far)",
                 keys.trusted().map(|(name, _)| format!("{name}.pub")).collect::<Vec<_>>().join(", ")
             ),
         };
-        bail!("{doubt}: {}", way_out.replace(" ( so far)", ""));
+        let faults: Vec<_> = keys.faults().map(|fault| format!("\nwaga-ext: {fault}")).collect();
+        bail!("{doubt}: {}{}", way_out.replace(" ( so far)", ""), faults.concat());
     }
     if let Some(before) = before {
         same_signer(before, trusted.as_ref().map(|signer| &signer.key), id.as_deref())?;
@@ -75,6 +64,23 @@ pub(crate) fn judge(
     };
     let doubt = doubt.filter(|_| settings.trust == Trust::Warn);
     Ok(Judged { receipt, signed, doubt })
+}
+
+/// What there is to be known of a pack once it is installed.
+pub(crate) fn receipt_of(pack: &Pack, archive: &[u8], signer: Option<Signer>) -> Receipt {
+    let manifest = pack.manifest();
+    Receipt {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        publisher: manifest.publisher.clone(),
+        description: manifest.description.clone(),
+        digest: pack.digest(),
+        archive: waga_pack::sha256(archive),
+        signer,
+        component: manifest.component.clone(),
+        scripts: manifest.scripts.clone(),
+        files: pack.digests().map(|(name, digest)| (name.to_owned(), digest)).collect(),
+    }
 }
 
 /// Who signed a version signs those after it.

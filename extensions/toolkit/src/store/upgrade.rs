@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use super::install::is_sound;
@@ -46,7 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let new = pack.manifest().clone();
     let name = new.name.clone();
     let mut store = Store::change(&options.place, &name)?;
-    let installed = store.find(&name).with_context(|| format!("waga-ext install {path} installs it"))?;
+    let installed =
+        store.find(&name).map_err(|error| anyhow!("{error}: waga-ext install {path} installs it"))?;
     let version = installed.version.to_owned();
     let old = store.manifest(&name, &version)?;
     ensure!(

@@ -250,10 +250,9 @@ impl Revoked {
         }
         let whole = [(&receipt.archive, "it"), (&receipt.digest, "it")];
         let files = receipt.files.iter().map(|(name, digest)| (digest, name.as_str()));
-        let found = whole.into_iter().chain(files).find_map(|(digest, what)| {
+        whole.into_iter().chain(files).find_map(|(digest, what)| {
             Some(told(&format!("{what} is revoked (sha256:{digest})"), self.entries.get(digest)?))
-        });
-        found
+        })
     }
 }
 

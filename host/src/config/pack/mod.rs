@@ -47,6 +47,8 @@ pub struct Pack {
     pub version: Arc<str>,
     /// Where all its versions are.
     pub place: PathBuf,
+    /// What its state belongs to: all versions by one signer.
+    pub home: PathBuf,
     /// What its receipt says and where its code is; else why it is not run.
     pub installed: Result<Installed, String>,
 }
@@ -66,7 +68,13 @@ impl Pack {
     /// One of which nothing is known yet.
     pub(super) fn named(name: &str, version: &str) -> Self {
         let installed = Err("nobody looked whether it is installed".to_owned());
-        Self { name: name.into(), version: version.into(), place: PathBuf::new(), installed }
+        Self {
+            name: name.into(),
+            version: version.into(),
+            place: PathBuf::new(),
+            home: PathBuf::new(),
+            installed,
+        }
     }
 
     /// Looks what the store has of it.
@@ -82,6 +90,8 @@ impl Pack {
             let code = folder.join(receipt.code());
             Ok(Installed { receipt: Arc::new(receipt), code, doubt })
         });
+        let signer = self.installed.as_ref().ok().and_then(|installed| installed.receipt.signer.as_ref());
+        self.home = self.place.join(signer.map_or_else(|| "nobody".to_owned(), |signer| signer.key.id()));
         if let Err(reason) = &mut self.installed {
             *reason = format!("pack {} {}: {reason}", self.name, self.version);
         }

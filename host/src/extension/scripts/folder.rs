@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::config::pack::Pack;
 use crate::config::trust;
 use crate::extension::digest::Digest;
 use crate::extension::module::{Fingerprint, Module, ModuleError};
@@ -29,6 +30,18 @@ pub(in crate::extension) struct Sources {
     pub(in crate::extension) scripts: Vec<Source>,
     /// Those that say what arguments are, with what they say.
     pub(in crate::extension) schemas: Vec<(String, Result<Value, String>)>,
+}
+
+impl Sources {
+    /// The first script that is not as it was when the pack was installed that it should be of.
+    pub(in crate::extension) fn not_of(&self, pack: &Pack) -> Option<&str> {
+        let receipt = &pack.installed.as_ref().ok()?.receipt;
+        let is_other = |source: &&Source| {
+            let installed = receipt.files.get(&format!("{}/{}", receipt.code(), source.name));
+            source.digest.is_none_or(|digest| installed.is_none_or(|it| *it != digest.to_string()))
+        };
+        self.scripts.iter().find(is_other).map(|source| source.name.as_str())
+    }
 }
 
 /// A script.

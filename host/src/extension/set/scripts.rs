@@ -30,6 +30,14 @@ impl Extensions {
             (self.clone(), unit.name().clone(), folder.to_owned(), known.digest);
         let look = move || Ok::<_, Fault>((read(&place)?, this.source.noted_scripts(&name, &place, engine)));
         let (mut sources, noted) = smol::unblock(look).await?;
+        if let Some(pack) = unit.config.code.pack()
+            && let Some(name) = sources.not_of(pack)
+        {
+            return Err(Fault::Refused(format!(
+                "{name} is not the one of pack {} {} as it was installed (waga-ext doctor)",
+                pack.name, pack.version
+            )));
+        }
         let before = unit.phase().known().and_then(|known| known.scripts.clone());
         let before = before.or_else(|| unit.scripts_before.clone()).or_else(|| noted.map(Arc::new));
 

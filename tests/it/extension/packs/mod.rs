@@ -19,8 +19,7 @@ use super::{examples, settled, setup, told};
 use crate::docs::root;
 
 /// All of them.
-const PACKS: [&str; 6] =
-    ["memory-usage", "net-filter", "fs-usage", "exec-guard", "nvidia-smi", "pg-quiesce"];
+const PACKS: [&str; 6] = ["memory-usage", "net-filter", "fs-usage", "exec-guard", "nvidia-smi", "pg-quiesce"];
 
 /// One of them as a component, built once. `None` where there is nothing to build it with.
 fn built(name: &str) -> Option<&'static [u8]> {
