@@ -67,7 +67,7 @@ toolkit:
 test: packages toolkit
 	WAGA_TESTS=all $(CARGO) test --workspace
 	WAGA_TESTS=all $(CARGO) test $(EXT)
-	for pack in net-filter fs-usage exec-guard nvidia-smi; do \
+	for pack in net-filter fs-usage exec-guard nvidia-smi pg-quiesce; do \
 	    $(CARGO) test --manifest-path extensions/$$pack/Cargo.toml --target-dir target/examples/test || exit 1; done
 	$(CARGO) test -p waga --no-default-features --lib
 	AGENT_BIN=/usr/sbin/qemu-ga $(CARGO) test -p waga-tests --test it

@@ -18,11 +18,12 @@ const SHARED: &str = "/usr/share/postgresql";
 /// What the pack asks for; `psql` runs as the guest's user 70, for nothing there knows more of users.
 const TABLE: &str = r#"freeze-hooks = true
 limits = { cpu = '10s', time = '120s' }
-config = { timeout-ms = 100000, psql = ["/usr/bin/setpriv", "--reuid=70", "--regid=70", "--clear-groups", "PROGRAMS/psql"] }
+config = { psql = ["/usr/bin/setpriv", "--reuid=70", "--regid=70", "--clear-groups", "PROGRAMS/psql"] }
 [[extension.pg-quiesce.exec]]
 program = "/usr/bin/setpriv"
 args = ["--reuid=70", "--regid=70", "--clear-groups", "PROGRAMS/psql", "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1",
-    "-p", "*", "-d", "postgres", "-c", "SET statement_timeout = *", "-c", "CHECKPOINT"]
+    "-p", "*", "-d", "postgres", "-c", "CHECKPOINT"]
+env = ["PGOPTIONS=-c statement_timeout=100s"]
 "#;
 
 /// Makes a cluster and starts its server. Nothing of it is to survive a power cut.

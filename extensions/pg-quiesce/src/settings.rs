@@ -12,8 +12,6 @@ pub(crate) struct Settings {
     pub(crate) database: String,
     /// How `psql` is started, so that it may write a checkpoint: a program and its first arguments.
     pub(crate) psql: Vec<String>,
-    /// Milliseconds that one checkpoint may take.
-    pub(crate) timeout_ms: u32,
     /// What becomes of a freeze if a server does not run.
     pub(crate) if_down: IfDown,
 }
@@ -34,7 +32,6 @@ impl Default for Settings {
             ports: vec![5432],
             database: "postgres".into(),
             psql: psql.map(str::to_owned).to_vec(),
-            timeout_ms: 20_000,
             if_down: IfDown::Error,
         }
     }
@@ -53,12 +50,12 @@ impl Settings {
     /// The program that has a server write a checkpoint, and its arguments.
     pub(crate) fn command(&self, port: u16) -> (String, Vec<String>) {
         let (program, first) = self.psql.split_first().expect("there is one");
-        let timeout = format!("SET statement_timeout = {}", self.timeout_ms);
         let port = port.to_string();
         // No file of settings, no password asked for, an exit code that tells of failures.
         let own = ["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-p", &port, "-d", &self.database];
-        let statements = ["-c", &timeout, "-c", "CHECKPOINT"];
-        let args = first.iter().cloned().chain(own.into_iter().chain(statements).map(str::to_owned));
+        // The one statement, so that the grant can be of this one: how long it may take says the environment that is granted.
+        let statement = ["-c", "CHECKPOINT"];
+        let args = first.iter().cloned().chain(own.into_iter().chain(statement).map(str::to_owned));
         (program.clone(), args.collect())
     }
 }
@@ -71,9 +68,9 @@ mod tests {
     fn the_command_is_the_one_that_the_pack_asks_for() {
         let (program, args) = Settings::read("{}").unwrap().command(5432);
         assert_eq!(program, "/usr/sbin/runuser");
-        let all = "-u postgres -- /usr/bin/psql -X -q -w -v ON_ERROR_STOP=1 -p 5432 -d postgres -c";
-        assert_eq!(args[..14].join(" "), all);
-        assert_eq!(args[14..], ["SET statement_timeout = 20000", "-c", "CHECKPOINT"]);
+        let all =
+            "-u postgres -- /usr/bin/psql -X -q -w -v ON_ERROR_STOP=1 -p 5432 -d postgres -c CHECKPOINT";
+        assert_eq!(args.join(" "), all);
     }
 
     #[test]
@@ -81,7 +78,7 @@ mod tests {
         for text in [r#"{"port": 1}"#, r#"{"ports": []}"#, r#"{"psql": []}"#, r#"{"ports": [70000]}"#] {
             assert!(Settings::read(text).is_err_and(|error| error.starts_with("config: ")), "{text}");
         }
-        let settings = Settings::read(r#"{"ports": [1, 2], "if-down": "skip", "timeout-ms": 1}"#).unwrap();
+        let settings = Settings::read(r#"{"ports": [1, 2], "if-down": "skip"}"#).unwrap();
         assert_eq!((settings.ports, settings.if_down), (vec![1, 2], IfDown::Skip));
     }
 }
