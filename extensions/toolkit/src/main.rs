@@ -36,13 +36,26 @@ enum Verb {
     Pack(pack::make::Options),
     Sign(pack::sign::Options),
     Verify(pack::verify::Options),
-    Install(store::install::Options),
+    /// Installs a pack, once you saw whose it is and what it asks for.
+    ///
+    /// What you agree to is written to agent.d/pack-NAME.toml, where you may take
+    /// away what it shall not have. Nothing is installed that the agent would not
+    /// run: it is compiled and tried first. An agent that is running sees it when it
+    /// reloads. The very pack that is installed once more mends its files.
+    #[command(verbatim_doc_comment)]
+    Install(store::Incoming),
     List(store::list::Options),
     /// Switches a pack on that was switched off.
     Enable(store::switch::Options),
     /// Switches a pack off: nothing of it is there, and all of it is kept.
     Disable(store::switch::Options),
-    Upgrade(store::upgrade::Options),
+    /// Puts another version of a pack in the place of the installed one.
+    ///
+    /// Shown is what it asks for that the other did not. What you changed in
+    /// agent.d/pack-NAME.toml stays as you have it. The version before is kept for
+    /// `waga-ext rollback`.
+    #[command(verbatim_doc_comment)]
+    Upgrade(store::Incoming),
     Rollback(store::upgrade::Back),
     /// Removes a pack, and the version before it.
     Remove(store::switch::Options),

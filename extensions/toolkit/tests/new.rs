@@ -74,7 +74,11 @@ fn is_built_called_and_tested(language: &str, source: &str) -> (TempDir, PathBuf
         }
     }
     let packed = run(&project, "waga-ext", &["pack"]);
-    assert!(packed.status.success() && project.join("acme-disks-0.1.0.waga").is_file(), "{}", errors(&packed));
+    assert!(
+        packed.status.success() && project.join("acme-disks-0.1.0.waga").is_file(),
+        "{}",
+        errors(&packed)
+    );
     for (file, text) in waga_wit::EXTENSION {
         assert_eq!(&fs::read_to_string(project.join("wit/deps/waga-extension").join(file)).unwrap(), text);
     }

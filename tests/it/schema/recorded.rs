@@ -115,6 +115,9 @@ fn recorded(command: &str) -> Option<Value> {
         "waga-get-extensions" => json!([{
             "name": "memory-usage", "state": "refused", "reason": "no such file", "source": "/usr/lib/waga/memory-usage.wasm",
             "digest": "00ff", "runtime": "pulley",
+            "pack": {
+                "name": "memory-usage", "version": "1.0.0", "publisher": "waga", "digest": "00ff", "signer": "acme", "key": "RWQ",
+            },
             "commands": [
                 {"name": "guest-get-memory-usage", "mode": "add", "enabled": true},
                 {"name": "guest-acme-swap", "mode": "wrap", "enabled": false, "reason": "it failed", "paused-ms": 1000},

@@ -20,7 +20,7 @@ use crate::pack::{self, show};
 /// The largest file that is read. The agent takes 32 MiB unless told otherwise.
 const LARGEST: u64 = 256 << 20;
 
-/// Shows what a component or a pack has, what it asks for, and its sizes.
+/// Shows what a component or a pack has and asks for, and its sizes.
 ///
 /// Nothing of it is run, and no signature is verified (`waga-ext verify` does). Docs are shown if it carries its WIT, as components
 /// of `waga-ext build` do; without it the types are those that it really has.

@@ -10,7 +10,7 @@ use waga::config::pack::{Key, Keys, Signer, Trust};
 use super::read;
 use crate::store::trust;
 
-/// Verifies that a pack is whole, and that a key that is trusted signed it.
+/// Verifies that a pack is whole, and that a trusted key signed it.
 ///
 /// Without -p the keys are those of /etc/waga/trust.d, and what is revoked there
 /// counts. The exit code is 1 if none of them signed it. Stock programs say the same: tar unpacks it,

@@ -1,34 +1,13 @@
 //! `waga-ext install`: a pack comes in.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 use waga_pack::Pack;
 
-use super::{RELOAD, Store, Where, agreed, nothing_done, say, table, trial, trust};
+use super::{Incoming, RELOAD, Store, agreed, nothing_done, say, table, trial, trust};
 use crate::pack::{check, read, show};
 
-/// Installs a pack, once you have seen whose it is and what it asks for.
-///
-/// What you agree to is written to agent.d/pack-NAME.toml, where you may take
-/// away what it shall not have. Nothing is installed that the agent would not
-/// run: it is compiled and tried first. An agent that is running sees it when it
-/// reloads.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Options {
-    /// The pack, NAME-VERSION.waga.
-    pack: PathBuf,
-    /// Agree without being asked.
-    #[arg(short, long)]
-    yes: bool,
-    #[command(flatten)]
-    place: Where,
-}
-
 /// Installs; what to print.
-pub(crate) fn run(options: &Options) -> Result<String> {
+pub(crate) fn run(options: &Incoming) -> Result<String> {
     let path = options.pack.display().to_string();
     let (pack, archive) = read(&options.pack)?;
     let manifest = pack.manifest().clone();

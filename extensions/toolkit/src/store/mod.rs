@@ -43,6 +43,18 @@ pub(crate) struct Where {
     config: PathBuf,
 }
 
+/// A pack that is to come in.
+#[derive(Debug, Args)]
+pub(crate) struct Incoming {
+    /// The pack, NAME-VERSION.waga.
+    pack: PathBuf,
+    /// Agree without being asked.
+    #[arg(short, long)]
+    yes: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
 /// A configuration, and the store that it has.
 pub(crate) struct Store {
     /// That of the configuration.

@@ -97,8 +97,14 @@ fn merge_tables(ours: &mut Table, base: &Table, theirs: &Table) {
         let merged = merge_values(value_of(ours.get(&key)), was, is);
         match merged {
             Some(value) if value_of(ours.get(&key)).is_some_and(|ours| same(&ours, &value)) => {}
-            Some(value) => match ours.get_mut(&key) {
-                Some(item) => *item = Item::Value(value),
+            Some(mut value) => match ours.get_mut(&key) {
+                Some(item) => {
+                    // What stands beside it stays.
+                    if let Some(old) = item.as_value() {
+                        *value.decor_mut() = old.decor().clone();
+                    }
+                    *item = Item::Value(value);
+                }
                 None => drop(ours.insert(&key, Item::Value(value))),
             },
             None => drop(ours.remove(&key)),
@@ -233,8 +239,8 @@ mod tests {
         let merged = merge(&changed, &old, &new).unwrap();
         for line in [
             "version = \"2.0.0\"",
-            "read = [\"/z\", '/own', \"/new\"]",
-            "config = { a = 2, b = 9, list = [\"y\"], d = 4, c = 3 }",
+            "read = [\"/z\", '/own', \"/new\"] # not /x",
+            "config = { a = 2, b = 9, d = 4, list = [\"y\"], c = 3 }",
             "limits = { time = \"5s\" }",
             "on-failure = \"builtin\" # mine",
             "[policy]",

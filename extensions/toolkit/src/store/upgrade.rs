@@ -1,31 +1,13 @@
 //! `waga-ext upgrade` and `rollback`: another version takes the place of the one that is installed.
 
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use super::install::is_sound;
-use super::{RELOAD, Store, Where, agreed, nothing_done, say, table, trial, trust};
+use super::{Incoming, RELOAD, Store, Where, agreed, nothing_done, say, table, trial, trust};
 use crate::pack::{check, read, show};
-
-/// Puts another version of a pack in the place of the one that is installed.
-///
-/// Shown is what it asks for that the other did not. What you changed in
-/// agent.d/pack-NAME.toml stays as you have it. The version before is kept for
-/// `waga-ext rollback`.
-#[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
-pub(crate) struct Options {
-    /// The pack, NAME-VERSION.waga.
-    pack: PathBuf,
-    /// Agree without being asked.
-    #[arg(short, long)]
-    yes: bool,
-    #[command(flatten)]
-    place: Where,
-}
 
 /// Goes back to the version of a pack that was installed before.
 ///
@@ -40,7 +22,7 @@ pub(crate) struct Back {
 }
 
 /// Upgrades; what to print.
-pub(crate) fn run(options: &Options) -> Result<String> {
+pub(crate) fn run(options: &Incoming) -> Result<String> {
     let path = options.pack.display().to_string();
     let (pack, archive) = read(&options.pack)?;
     let new = pack.manifest().clone();

@@ -169,7 +169,7 @@ fn what_packs_ask_for_is_what_they_need() {
     let mut client = agent.client();
     for name in PACKS {
         let told = told(&mut client, name);
-        for command in manifest(name)["command"].as_array().unwrap() {
+        for command in manifest(name).get("command").and_then(toml::Value::as_array).into_iter().flatten() {
             let commands = told["commands"].as_array().unwrap();
             let found = commands.iter().find(|it| it["name"] == command["name"].as_str().unwrap()).unwrap();
             assert_eq!(
