@@ -9,9 +9,9 @@ use tar::{EntryType, Header};
 use crate::{Fault, Pack, SIGNATURE, SUMS};
 
 /// Most bytes of a pack.
-pub const LARGEST: u64 = 64 << 20;
+pub const LARGEST: u64 = 48 << 20;
 /// Most bytes of what it is unpacked to.
-pub const UNPACKED: u64 = 128 << 20;
+pub const UNPACKED: u64 = 64 << 20;
 
 /// Most bytes that a decoder looks back on: what zstd writes at any of its usual levels.
 const WINDOW: u64 = 8 << 20;
@@ -55,11 +55,7 @@ pub(crate) fn pack(pack: &Pack) -> Vec<u8> {
     let sums = pack.sums();
     let signature = pack.signature.as_ref().map(|text| (SIGNATURE, text.as_bytes()));
     let first = [(SUMS, sums.as_bytes())].into_iter().chain(signature);
-    // The manifest first: who looks what a pack is need not read all of it.
-    let is_manifest = |name: &str| name == crate::MANIFEST;
-    let manifest = pack.files.iter().filter(|(name, _)| is_manifest(name));
-    let others = pack.files.iter().filter(|(name, _)| !is_manifest(name));
-    let files = manifest.chain(others).map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let files = order(pack).map(|name| (name, pack.files[name].as_slice()));
     let mut tar = Vec::new();
     for (name, bytes) in first.chain(files) {
         tar.extend_from_slice(header(name, bytes.len()).as_bytes());
@@ -86,15 +82,27 @@ fn header(name: &str, size: usize) -> Header {
     header
 }
 
-/// The members of a tar, each checked as far as it can be by itself.
-pub(crate) fn members(tar: &[u8]) -> Result<Vec<(&str, &[u8])>, Fault> {
+/// The names of a pack's files as they stand in its tar: the manifest first, for who looks what a pack is need not read all of it.
+pub(crate) fn order(pack: &Pack) -> impl Iterator<Item = &str> {
+    let is_manifest = |name: &&String| *name == crate::MANIFEST;
+    let others = pack.files.keys().filter(move |name| !is_manifest(name));
+    pack.files.keys().filter(is_manifest).chain(others).map(String::as_str)
+}
+
+/// Whether this is how a tar ends, and nothing else.
+pub(crate) fn is_end(end: &[u8]) -> bool {
+    end.len() == END && end.iter().all(|byte| *byte == 0)
+}
+
+/// The members of a tar, each checked as far as it can be by itself, and what follows them.
+pub(crate) fn members(tar: &[u8]) -> Result<(Vec<(&str, &[u8])>, &[u8]), Fault> {
     let cut = || Fault::new("its tar is cut off");
     let mut members = Vec::new();
     let mut rest = tar;
     loop {
         let (block, after) = rest.split_at_checked(BLOCK).ok_or_else(cut)?;
         if block.iter().all(|byte| *byte == 0) {
-            return Ok(members);
+            return Ok((members, rest));
         }
         if members.len() == FILES {
             return Err(Fault::new(format!("has more than {FILES} members")));

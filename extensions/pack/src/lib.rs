@@ -42,8 +42,9 @@ pub const MANIFEST: &str = "pack.toml";
 pub struct Fault(String);
 
 impl Fault {
-    fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    /// What of it is somebody else's word is shown, and does nothing.
+    fn new(text: impl AsRef<str>) -> Self {
+        Self(shown(text.as_ref()))
     }
 }
 
@@ -91,7 +92,7 @@ impl Pack {
     /// # Errors
     /// As there.
     pub fn of_tar(tar: &[u8]) -> Result<Self, Fault> {
-        let members = archive::members(tar)?;
+        let (members, end) = archive::members(tar)?;
         let mut members = members.into_iter().peekable();
         let missing = || Fault::new(format!("the first member is not {SUMS}"));
         let (name, sums) = members.next().ok_or_else(missing)?;
@@ -100,13 +101,15 @@ impl Pack {
         }
         let signature = members.next_if(|(name, _)| *name == SIGNATURE);
         let signature = signature.map(|(_, bytes)| signature::text(bytes)).transpose()?;
-        let files = members.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).collect();
+        let members: Vec<_> = members.collect();
+        let files = members.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect();
         let pack = Self { signature, ..Self::new(files)? };
         if pack.sums().as_bytes() != sums {
             return Err(files::differ(&pack, sums));
         }
-        // The one way to write it: see the module.
-        if archive::pack(&pack) != tar {
+        // The one way to write it: each member was looked at by itself, what is left is how they stand.
+        let in_order = members.iter().map(|(name, _)| *name).eq(archive::order(&pack));
+        if !in_order || !archive::is_end(end) {
             return Err(Fault::new(
                 "its members do not stand in the order of their names, or something follows them",
             ));
@@ -158,6 +161,18 @@ impl Pack {
     pub fn signature(&self) -> Option<&str> {
         self.signature.as_deref()
     }
+}
+
+/// A text on one line of a terminal: what would move its cursor, turn its writing around or not be seen is spelt out.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() || manifest::is_invisible(letter) {
+            true => shown.extend(letter.escape_unicode()),
+            false => shown.push(letter),
+        }
+    }
+    shown
 }
 
 /// SHA-256, in hex.

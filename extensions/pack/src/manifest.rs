@@ -10,6 +10,10 @@ use waga::config::pack::is_version;
 
 use crate::{Fault, MANIFEST};
 
+/// Most bytes of the text: more is none that somebody wrote, and costs more than it is worth to look at.
+const LARGEST: usize = 64 << 10;
+/// Most commands, and most permissions.
+const MOST: usize = 256;
 /// Most characters of what is shown on a line.
 const LINE: usize = 200;
 
@@ -199,6 +203,9 @@ impl Manifest {
     /// # Errors
     /// What is wrong with it, with its line.
     pub fn parse(text: &str) -> Result<Self, Fault> {
+        if text.len() > LARGEST {
+            return Err(Fault::new(format!("{MANIFEST} has more than {LARGEST} bytes")));
+        }
         let manifest: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
             let line = line.map(|line| format!("{line}: ")).unwrap_or_default();
@@ -237,6 +244,9 @@ impl Manifest {
             if text.trim().is_empty() {
                 return Err(format!("{key} says nothing"));
             }
+        }
+        if self.commands.len().max(self.permissions.len()) > MOST {
+            return Err(format!("has more than {MOST} commands or permissions"));
         }
         for command in &self.commands {
             let Command { name, description, .. } = command;
@@ -368,6 +378,6 @@ fn is_line(key: &str, text: &str) -> Result<(), String> {
 }
 
 /// What turns the direction of writing, or is not to be seen: a line could say something else than it seems to.
-fn is_invisible(letter: char) -> bool {
-    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+pub(crate) fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

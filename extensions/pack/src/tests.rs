@@ -138,6 +138,15 @@ fn a_manifest_is_understood_whole_or_refused() {
         assert!(found.contains(expected), "{found}: {expected}");
     }
     assert_eq!(fault(&[(MANIFEST, b"\xff")]), "pack.toml: is not UTF-8");
+    // What of it is somebody else's word does nothing to a terminal.
+    let fault = manifest_fault("licence =", "\"\\u001b[2J\\u202e\" = 1\nlicence =");
+    assert!(fault.contains("\\u{1b}[2J\\u{202e}") && !fault.contains('\u{1b}'), "{fault}");
+    let long = format!("{TOML}[config]\nx = [{}]\n", "1,".repeat(40_000));
+    assert!(Manifest::parse(&long).unwrap_err().to_string().contains("more than 65536 bytes"));
+    let many = "[[command]]\nname='guest-a-b'\nmode='add'\n".repeat(257);
+    assert!(
+        Manifest::parse(&format!("{TOML}{many}")).unwrap_err().to_string().contains("more than 256 commands")
+    );
     let mut without = files(&[]);
     without.remove("README.md");
     assert!(Pack::new(without).unwrap_err().to_string().starts_with("there is no README.md"));
@@ -263,7 +272,7 @@ fn a_tar_that_waga_ext_would_not_write_is_refused() {
 fn what_is_unpacked_is_bounded_and_the_file_is_all_there_is() {
     let bomb = archive::compress(&vec![0; usize::try_from(UNPACKED).unwrap() + 1]);
     assert!(bomb.len() < 1 << 20);
-    assert_eq!(Pack::read(&bomb).unwrap_err().to_string(), "is unpacked to more than 128 MiB");
+    assert_eq!(Pack::read(&bomb).unwrap_err().to_string(), "is unpacked to more than 64 MiB");
     let good = pack().to_archive();
     let longer = [good.clone(), vec![0]].concat();
     assert_eq!(Pack::read(&longer).unwrap_err().to_string(), "something follows its end");

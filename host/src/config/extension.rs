@@ -2,13 +2,18 @@
 
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use waga_builtins::exec;
 
 use super::pack::{Keys, Pack, Trust};
 use crate::policy::Origin;
+
+/// How long the store of packs is waited for, and the stack of the thread that asks it, in bytes.
+const ANSWERED: Duration = Duration::from_secs(1);
+const STACK: usize = 256 << 10;
 
 /// `[extensions]` and every `[extension.NAME]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,11 +111,32 @@ impl Extensions {
         if self.list.iter().all(|extension| extension.code.pack().is_none()) {
             return Vec::new();
         }
-        let keys = Keys::read(&self.trusted_keys);
+        let mut packs: Vec<Pack> = self.list.iter().filter_map(|it| it.code.pack().cloned()).collect();
+        let (store, folder, trust) = (self.packs.clone(), self.trusted_keys.clone(), self.trust);
+        let (told, answered) = mpsc::channel();
+        let look = move || {
+            let keys = Keys::read(&folder);
+            packs.iter_mut().for_each(|pack| pack.find(&store, &keys, trust));
+            let _ = told.send((packs, keys));
+        };
+        // A filesystem that does not answer keeps no agent from starting, and nothing from being thawed.
+        let asked = thread::Builder::new().name("packs".into()).stack_size(STACK).spawn(look);
+        let found = asked.ok().and_then(|_| answered.recv_timeout(ANSWERED).ok());
+        let Some((packs, keys)) = found else {
+            for extension in &mut self.list {
+                if let Code::Pack(pack) = &mut extension.code {
+                    pack.unanswered(&self.packs);
+                }
+            }
+            return vec![format!("{} does not answer: no pack is run until a reload", self.packs.display())];
+        };
         let mut doubts: Vec<_> = keys.faults().map(str::to_owned).collect();
+        let mut packs = packs.into_iter();
         for extension in &mut self.list {
             let Code::Pack(pack) = &mut extension.code else { continue };
-            pack.find(&self.packs, &keys, self.trust);
+            if let Some(found) = packs.next() {
+                *pack = found;
+            }
             let doubt = pack.installed.as_ref().ok().and_then(|installed| installed.doubt.as_ref());
             doubts.extend(doubt.map(|doubt| format!("pack {} {}: {doubt}", pack.name, pack.version)));
         }

@@ -22,8 +22,9 @@ const LARGEST: u64 = 256 << 20;
 
 /// Shows what a component or a pack has and asks for, and its sizes.
 ///
-/// Nothing of it is run, and no signature is verified (`waga-ext verify` does). Docs are shown if it carries its WIT, as components
-/// of `waga-ext build` do; without it the types are those that it really has.
+/// Nothing of it is run, and no signature verified (`waga-ext verify` does).
+/// Docs are shown if it carries its WIT, as components of `waga-ext build` do;
+/// without it the types are those that it really has.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::{Value, json};
-use waga_pack::{Ask, Command, Manifest, Pack};
+use waga_pack::{Ask, Command, Manifest, Pack, shown};
 
 /// The column that values begin in.
 const INDENT: usize = 12;
@@ -35,7 +35,7 @@ pub(crate) fn text(pack: &Pack, signed: &str) -> String {
         lines.add("asks for", "nothing");
     }
     for (what, table) in [("limits", &manifest.limits), ("config", &manifest.config)] {
-        lines.all(what, table.iter().map(|(key, value)| format!("{key} = {value}")));
+        lines.all(what, table.iter().map(|(key, value)| format!("{key} = {}", plain(value))));
     }
     lines.0
 }
@@ -62,7 +62,10 @@ pub(crate) fn changes(old: &Manifest, new: &Manifest) -> String {
     let values = |manifest: &Manifest| {
         let tables = [("limits", &manifest.limits), ("config", &manifest.config)];
         let rows = tables.map(|(what, table)| {
-            table.iter().map(move |(key, value)| format!("{what}: {key} = {value}")).collect::<Vec<_>>()
+            table
+                .iter()
+                .map(move |(key, value)| format!("{what}: {key} = {}", plain(value)))
+                .collect::<Vec<_>>()
         });
         rows.concat()
     };
@@ -105,6 +108,12 @@ fn asked(ask: &Ask) -> String {
     }
 }
 
+/// A value on one line, whatever is in it.
+fn plain(value: &toml::Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Lines whose values are somebody else's words.
 struct Lines(String);
 
 impl Lines {
@@ -117,7 +126,7 @@ impl Lines {
         let mut what = what;
         for value in values {
             // To a string nothing fails.
-            let _ = writeln!(self.0, "{what:<INDENT$}{value}");
+            let _ = writeln!(self.0, "{what:<INDENT$}{}", shown(&value));
             what = "";
         }
     }

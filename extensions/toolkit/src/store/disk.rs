@@ -1,8 +1,8 @@
 //! Files that are there whole, or not at all, whenever somebody looks or the power fails.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,6 +11,8 @@ use rustix::fs::{CWD, RenameFlags};
 /// Everybody may read what is installed, and nobody but its owner change it, whatever the umask is.
 const FILES: u32 = 0o644;
 const FOLDERS: u32 = 0o755;
+/// What an operator wrote may have a secret in it.
+const PRIVATE: u32 = 0o600;
 
 /// Makes a folder and those above it, if they are not there.
 pub(crate) fn folder(path: &Path) -> Result<()> {
@@ -23,7 +25,11 @@ pub(crate) fn folder(path: &Path) -> Result<()> {
     }
     match DirBuilder::new().mode(FOLDERS).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error).with_context(failed),
-        _ => path.parent().map_or(Ok(()), sync),
+        Err(_) => Ok(()),
+        Ok(()) => {
+            fs::set_permissions(path, Permissions::from_mode(FOLDERS)).with_context(failed)?;
+            path.parent().map_or(Ok(()), sync)
+        }
     }
 }
 
@@ -32,22 +38,39 @@ pub(crate) fn new_file(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(above) = path.parent() {
         folder(above)?;
     }
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(FILES).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    create(path, bytes, FILES, None)
 }
 
-/// Writes a file in the place of the one that is there, if one is.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+/// With this mode, and the owner and group if these are to be others than ours.
+fn create(path: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(path)?;
+        file.write_all(bytes)?;
+        if let Some((user, group)) = owner {
+            fchown(&file, Some(user), Some(group))?;
+        }
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()
+    };
+    // Half a file is no use to anybody, where the disk is full least of all.
+    write()
+        .inspect_err(|_| drop(fs::remove_file(path)))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a file in the place of the one that is there, if one is: whose it is and who may read it stays. A new one is for its owner alone
+/// if it is `private`.
+pub(crate) fn replace(path: &Path, bytes: &[u8], private: bool) -> Result<()> {
+    let (mode, owner) = match path.symlink_metadata() {
+        Ok(there) => (there.mode() & 0o777, Some((there.uid(), there.gid()))),
+        Err(_) => (if private { PRIVATE } else { FILES }, None),
+    };
     // Its name ends otherwise: what reads `*.toml` does not see it.
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
     remove(&beside)?;
-    new_file(&beside, bytes)?;
+    create(&beside, bytes, mode, owner)?;
     rename(&beside, path)
 }
 

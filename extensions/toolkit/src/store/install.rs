@@ -22,6 +22,8 @@ pub(crate) fn run(options: &Incoming) -> Result<String> {
             ),
         }
     }
+    // What is left of one that was removed by hand, or of somebody who was interrupted.
+    store.clear(name)?;
     let table = store.table(name);
     ensure!(
         table.symlink_metadata().is_err(),
@@ -47,7 +49,7 @@ pub(crate) fn run(options: &Incoming) -> Result<String> {
         store.clear(name)?;
         return Err(error.context(format!("{path} is not installed")));
     }
-    store.commit(name, Some(&text))?;
+    store.commit(name, None, Some(&text))?;
     Ok(format!("{name} {version} is installed.\n{RELOAD}"))
 }
 

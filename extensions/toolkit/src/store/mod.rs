@@ -23,12 +23,13 @@ pub(crate) mod upgrade;
 
 use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use waga::config::command_name::is_extension;
-use waga::config::pack::{RECEIPT, Receipt};
+use waga::config::pack::{RECEIPT, Receipt, is_ours};
 use waga::config::{Config, Extension, Proposed};
 use waga_pack::{MANIFEST, Manifest, Pack, SIGNATURE, SUMS};
 
@@ -88,16 +89,22 @@ impl Store {
         Ok(Self { folder, config, lock: None })
     }
 
-    /// To change something of a pack: nobody else does meanwhile, and what somebody who was interrupted left is cleared away.
+    /// To change something of a pack: nobody else does meanwhile.
     ///
     /// # Errors
     /// As [`Self::open`], the name is none, or the store cannot be written to.
     pub(crate) fn change(place: &Where, name: &str) -> Result<Self> {
         ensure!(is_extension(name), "'{}' is no name of a pack", name.escape_debug());
         let first = Self::open(place)?;
+        // Whoever else may write there could have what is written follow a link.
+        is_ours(first.packs())?;
         disk::folder(first.packs())?;
         let path = first.packs().join(".lock");
-        let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link);
+        let lock = options.open(&path);
+        let lock = lock.with_context(|| format!("cannot write {}", path.display()))?;
         if lock.try_lock().is_err() {
             say("packs are being changed by somebody else, waiting for it");
             lock.lock().context("cannot wait for it")?;
@@ -105,9 +112,26 @@ impl Store {
         // It may have been changed while this one waited.
         let store = Self { lock: Some(lock), ..Self::open(place)? };
         ensure!(store.packs() == first.packs(), "the configuration was changed meanwhile: try again");
+        store.belongs()?;
         store.clear_staging()?;
-        store.clear(name)?;
         Ok(store)
+    }
+
+    /// Whether the store is that of this configuration: what another one names would be cleared away.
+    fn belongs(&self) -> Result<()> {
+        let (path, ours) = (self.packs().join(".of"), self.folder.display().to_string());
+        match fs::read_to_string(&path) {
+            Ok(of) if of.trim_end() == ours => Ok(()),
+            Ok(of) => bail!(
+                "{} is the store of {}: give this configuration another one, [extensions] packs = \"/PATH\"",
+                self.packs().display(),
+                of.trim_end()
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                disk::replace(&path, format!("{ours}\n").as_bytes(), false)
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
     }
 
     pub(crate) fn packs(&self) -> &Path {
@@ -186,17 +210,8 @@ impl Store {
     pub(crate) fn stage(&self, pack: &Pack, receipt: &Receipt) -> Result<()> {
         let manifest = pack.manifest();
         let staging = self.packs().join(format!(".staging-{}", std::process::id()));
-        disk::folder(&staging)?;
-        for (name, bytes) in pack.files() {
-            disk::new_file(&staging.join(name), bytes)?;
-        }
-        disk::new_file(&staging.join(SUMS), pack.sums().as_bytes())?;
-        if let Some(signature) = pack.signature() {
-            disk::new_file(&staging.join(SIGNATURE), signature.as_bytes())?;
-        }
-        let receipt = serde_json::to_string_pretty(receipt)? + "\n";
-        disk::new_file(&staging.join(RECEIPT), receipt.as_bytes())?;
-        disk::sync_all(&staging)?;
+        // A disk that is full has better use for what is there.
+        self.unpack(pack, receipt, &staging).inspect_err(|_| drop(disk::remove(&staging)))?;
         let place = self.version(&manifest.name, &manifest.version);
         disk::folder(&self.packs().join(&manifest.name))?;
         match place.exists() {
@@ -206,13 +221,36 @@ impl Store {
         }
     }
 
+    /// Writes all of a pack into a folder.
+    fn unpack(&self, pack: &Pack, receipt: &Receipt, folder: &Path) -> Result<()> {
+        disk::folder(folder)?;
+        for (name, bytes) in pack.files() {
+            disk::new_file(&folder.join(name), bytes)?;
+        }
+        disk::new_file(&folder.join(SUMS), pack.sums().as_bytes())?;
+        if let Some(signature) = pack.signature() {
+            disk::new_file(&folder.join(SIGNATURE), signature.as_bytes())?;
+        }
+        let receipt = serde_json::to_string_pretty(receipt)? + "\n";
+        disk::new_file(&folder.join(RECEIPT), receipt.as_bytes())?;
+        disk::sync_all(folder)
+    }
+
+    /// The text of a pack's table.
+    ///
+    /// # Errors
+    /// It cannot be read, or is a link: what would be written in its place is no link.
+    pub(crate) fn text(&self, name: &str) -> Result<String> {
+        let path = self.table(name);
+        ensure!(!path.is_symlink(), "{} is a link: put the file itself there", path.display());
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
     /// Keeps the table of a version that another is to take the place of.
     pub(crate) fn save(&self, name: &str, version: &str, text: &str) -> Result<()> {
         let number = self.saved(name).iter().map(|(number, ..)| number + 1).max().unwrap_or(1);
-        disk::replace(
-            &self.packs().join(name).join(format!("saved-{number:06}-{version}.toml")),
-            text.as_bytes(),
-        )
+        let path = self.packs().join(name).join(format!("saved-{number:06}-{version}.toml"));
+        disk::replace(&path, text.as_bytes(), true)
     }
 
     /// What would come of a file of `agent.d`.
@@ -225,14 +263,26 @@ impl Store {
             .context("with this table the configuration would be at fault")
     }
 
-    /// The change itself: what was prepared is in force, or what was is no more.
-    pub(crate) fn commit(&mut self, name: &str, text: Option<&str>) -> Result<()> {
+    /// The change itself: what was prepared is in force, or what was is no more. `before` is the table's text as it was when all was prepared.
+    ///
+    /// # Errors
+    /// Somebody changed the table meanwhile, or it cannot be written.
+    pub(crate) fn commit(&mut self, name: &str, before: Option<&str>, text: Option<&str>) -> Result<()> {
         debug_assert!(self.lock.is_some(), "nobody else may change it meanwhile");
         let path = self.table(name);
+        let now = match path.symlink_metadata() {
+            Ok(_) => Some(self.text(name)?),
+            Err(_) => None,
+        };
+        ensure!(
+            now.as_deref() == before,
+            "{} was changed meanwhile, and is as it was changed: try again",
+            path.display()
+        );
         match text {
             Some(text) => {
                 disk::folder(&self.folder.join("agent.d"))?;
-                disk::replace(&path, text.as_bytes())?;
+                disk::replace(&path, text.as_bytes(), false)?;
             }
             None => disk::remove(&path)?,
         }

@@ -1,7 +1,5 @@
 //! `waga-ext enable`, `disable` and `remove`.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use clap::Args;
 
@@ -25,15 +23,14 @@ pub(crate) fn run(options: &Options, on: bool) -> Result<String> {
     if was_on == on {
         return Ok(format!("{name} {version} is switched {} already.\n", if on { "on" } else { "off" }));
     }
-    let path = store.table(&name);
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = table::switch(&text, &name, on)?;
+    let (path, current) = (store.table(&name), store.text(&name)?);
+    let text = table::switch(&current, &name, on)?;
     let config = store.proposed(&path, Some(text.clone()))?;
     if on {
         trial::run(&config, &store.manifest(&name, &version)?)
             .with_context(|| format!("{name} stays switched off"))?;
     }
-    store.commit(&name, Some(&text))?;
+    store.commit(&name, Some(&current), Some(&text))?;
     Ok(format!("{name} {version} is switched {}.\n{RELOAD}", if on { "on" } else { "off" }))
 }
 
@@ -41,11 +38,19 @@ pub(crate) fn run(options: &Options, on: bool) -> Result<String> {
 pub(crate) fn remove(options: &Options) -> Result<String> {
     let name = options.name.clone();
     let mut store = Store::change(&options.place, &name)?;
-    let installed = store.find(&name)?;
-    let version = installed.version.to_owned();
+    let left = store.packs().join(&name);
+    let version = match store.find(&name) {
+        Ok(installed) => installed.version.to_owned(),
+        Err(_) if left.exists() && store.table(&name).symlink_metadata().is_err() => {
+            store.clear(&name)?;
+            return Ok(format!("{name} is not installed; what was left of it is removed.\n"));
+        }
+        Err(error) => return Err(error),
+    };
     // Whoever else names it would be without it.
     store.proposed(&store.table(&name), None)?;
-    store.commit(&name, None)?;
+    let current = store.text(&name)?;
+    store.commit(&name, Some(&current), None)?;
     store.clear(&name)?;
     let state = store.config.extensions.state.display().to_string();
     let mut text =

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use toml_edit::{Array, DocumentMut, Item, Table, Value};
-use waga_pack::Manifest;
+use waga_pack::{Ask, Manifest, Permission};
 
 /// The file of `agent.d` that is the pack's.
 pub(crate) fn file_name(name: &str) -> String {
@@ -59,7 +59,7 @@ pub(crate) fn merge(text: &str, old: &Manifest, new: &Manifest) -> Result<String
     let mut document = parse(text)?;
     let ours = of(&mut document, &old.name)?;
     let (base, theirs) = (lines(old), lines(new));
-    merge_tables(ours, &base, &theirs);
+    merge_tables(ours, &base, &theirs, of_key);
     // Whatever stood there: this is the one that is to run.
     ours["version"] = toml_edit::value(&new.version);
     Ok(document.to_string())
@@ -86,16 +86,17 @@ fn parse(text: &str) -> Result<DocumentMut> {
 /// The extension's table.
 fn of<'a>(document: &'a mut DocumentMut, name: &str) -> Result<&'a mut Table> {
     let table = document.get_mut("extension").and_then(|it| it.get_mut(name)).and_then(Item::as_table_mut);
-    table.with_context(|| format!("the pack's file in agent.d has no [extension.{name}] any more"))
+    table.with_context(|| {
+        format!("the pack's file in agent.d has no table [extension.{name}] any more: write it so, with its keys below")
+    })
 }
 
-/// Three ways: what is as in `base` becomes as in `theirs`, what is not stays, lists and tables member by member.
-fn merge_tables(ours: &mut Table, base: &Table, theirs: &Table) {
+/// Three ways: what is as in `base` becomes as in `theirs`, what is not stays. `how`: what becomes of lists that were changed on both sides.
+fn merge_tables(ours: &mut Table, base: &Table, theirs: &Table, how: fn(&str) -> Lists) {
     let keys: Vec<String> = base.iter().chain(theirs.iter()).map(|(key, _)| key.to_owned()).collect();
     for key in keys {
         let (was, is) = (value_of(base.get(&key)), value_of(theirs.get(&key)));
-        let merged = merge_values(value_of(ours.get(&key)), was, is);
-        match merged {
+        match merge_values(value_of(ours.get(&key)), was, is, how(&key)) {
             Some(value) if value_of(ours.get(&key)).is_some_and(|ours| same(&ours, &value)) => {}
             Some(mut value) => match ours.get_mut(&key) {
                 Some(item) => {
@@ -112,6 +113,65 @@ fn merge_tables(ours: &mut Table, base: &Table, theirs: &Table) {
     }
 }
 
+/// What becomes of a list that the operator changed, and a new version, too.
+#[derive(Clone, Copy)]
+enum Lists {
+    /// Its members are each for themselves, in no order: what was taken away stays away, what is new comes.
+    Members,
+    /// The same, but all of one program go together: what was narrowed is not there twice, once as it was.
+    Programs,
+    /// It means something as a whole: it stays.
+    Whole,
+}
+
+/// How the keys of an extension's table are merged.
+fn of_key(key: &str) -> Lists {
+    match key {
+        "add" | "override" | "wrap" | "read" | "write" | "commands" => Lists::Members,
+        "exec" => Lists::Programs,
+        _ => Lists::Whole,
+    }
+}
+
+/// What a pack asks for and a table does not grant, for people.
+///
+/// # Errors
+/// As [`merge`].
+pub(crate) fn withheld(text: &str, manifest: &Manifest) -> Result<Vec<String>> {
+    let mut document = parse(text)?;
+    let table = of(&mut document, &manifest.name)?;
+    let asks = manifest.permissions.iter().flat_map(Permission::asks);
+    let granted = lists(table);
+    let is_withheld = |ask: &Ask| {
+        matches!(ask.key, "read" | "write" | "commands" | "exec")
+            && !granted.contains(&(ask.key, ask.what.clone()))
+    };
+    Ok(asks.filter(is_withheld).map(|ask| format!("{} {}", ask.key, ask.what)).collect())
+}
+
+/// What the lists of a table grant, each as a permission tells it.
+fn lists(table: &Table) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    for key in ["read", "write", "commands", "exec"] {
+        let Some(Value::Array(list)) = value_of(table.get(key)) else { continue };
+        for value in &list {
+            let text = match value {
+                Value::String(text) => text.value().clone(),
+                other => program(other).unwrap_or_default(),
+            };
+            all.push((key, text));
+        }
+    }
+    all
+}
+
+/// A program with its arguments, as a permission tells it.
+fn program(value: &Value) -> Option<String> {
+    let text = format!("it = {value}");
+    let it: std::collections::BTreeMap<String, waga_pack::Program> = toml::from_str(&text).ok()?;
+    Some(it.get("it")?.to_string())
+}
+
 /// A value, wherever it was written.
 fn value_of(item: Option<&Item>) -> Option<Value> {
     item.cloned().and_then(|item| item.into_value().ok()).map(|mut value| {
@@ -120,7 +180,12 @@ fn value_of(item: Option<&Item>) -> Option<Value> {
     })
 }
 
-fn merge_values(ours: Option<Value>, base: Option<Value>, theirs: Option<Value>) -> Option<Value> {
+fn merge_values(
+    ours: Option<Value>,
+    base: Option<Value>,
+    theirs: Option<Value>,
+    how: Lists,
+) -> Option<Value> {
     let is_same = |one: &Option<Value>, other: &Option<Value>| match (one, other) {
         (None, None) => true,
         (Some(one), Some(other)) => same(one, other),
@@ -129,36 +194,55 @@ fn merge_values(ours: Option<Value>, base: Option<Value>, theirs: Option<Value>)
     if is_same(&ours, &base) {
         return theirs;
     }
-    match (&ours, &base, &theirs) {
-        (Some(Value::Array(ours)), base, theirs @ (Some(Value::Array(_)) | None)) => {
-            let list = |value: &Option<Value>| match value {
-                Some(Value::Array(list)) => list.iter().cloned().collect::<Vec<_>>(),
-                _ => Vec::new(),
-            };
-            let (base, theirs) = (list(base), list(theirs));
-            let has = |list: &[Value], value: &Value| list.iter().any(|other| same(other, value));
-            let kept = ours.iter().filter(|value| !has(&base, value) || has(&theirs, value)).cloned();
-            let mut merged: Vec<Value> = kept.collect();
-            let new = theirs.iter().filter(|value| !has(&base, value));
-            for value in new {
-                if !has(&merged, value) {
-                    merged.push(value.clone());
-                }
-            }
-            merged.iter_mut().for_each(|value| value.decor_mut().clear());
-            Some(merged.into_iter().collect::<Array>().into())
+    let is_list = |value: &Option<Value>| matches!(value, Some(Value::Array(_)) | None);
+    match (ours, base, theirs) {
+        (ours, base, theirs)
+            if !matches!(how, Lists::Whole) && is_list(&ours) && is_list(&base) && is_list(&theirs) =>
+        {
+            Some(merge_lists(&list(ours), &list(base), &list(theirs), how))
         }
         (
             Some(Value::InlineTable(ours)),
             Some(Value::InlineTable(base)),
             Some(Value::InlineTable(theirs)),
         ) => {
-            let mut merged = ours.clone().into_table();
-            merge_tables(&mut merged, &base.clone().into_table(), &theirs.clone().into_table());
+            let mut merged = ours.into_table();
+            merge_tables(&mut merged, &base.into_table(), &theirs.into_table(), |_| Lists::Whole);
             Some(merged.into_inline_table().into())
         }
-        _ => ours,
+        (ours, _, _) => ours,
     }
+}
+
+fn list(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(list)) => list.iter().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn merge_lists(ours: &[Value], base: &[Value], theirs: &[Value], how: Lists) -> Value {
+    let has = |list: &[Value], value: &Value| list.iter().any(|other| same(other, value));
+    let of = |value: &Value| match (how, value) {
+        (Lists::Programs, Value::InlineTable(table)) => {
+            table.get("program").and_then(Value::as_str).map(str::to_owned)
+        }
+        _ => None,
+    };
+    // What of one program the operator left as it was.
+    let is_untouched = |program: &Option<String>| {
+        let mut was = base.iter().filter(|value| of(value) == *program);
+        program.is_none() || was.all(|value| has(ours, value))
+    };
+    let kept = ours.iter().filter(|value| !has(base, value) || has(theirs, value));
+    let mut merged: Vec<Value> = kept.cloned().collect();
+    for value in theirs.iter().filter(|value| !has(base, value) && is_untouched(&of(value))) {
+        if !has(&merged, value) {
+            merged.push(value.clone());
+        }
+    }
+    merged.iter_mut().for_each(|value| value.decor_mut().clear());
+    merged.into_iter().collect::<Array>().into()
 }
 
 /// Whether they mean the same, however they are written.
@@ -257,6 +341,46 @@ mod tests {
         for broken in ["x", "[extension.b]\n", "extension = 1"] {
             assert!(merge(broken, &old, &new).is_err(), "{broken}");
         }
+    }
+
+    /// What was narrowed is not widened again, and a list that means something as a whole is not mixed.
+    #[test]
+    fn what_an_operator_narrowed_stays_narrow() {
+        let exec = |programs: &str, config: &str| {
+            format!("[[permission]]\nexec = [{programs}]\nreason = 'r'\n[config]\n{config}\n")
+        };
+        let old = manifest(
+            "1.0.0",
+            "['/x']",
+            &exec("{ program = '/cat', args = ['*'] }, { program = '/df' }", "range = [1, 5]"),
+        );
+        let new = manifest(
+            "2.0.0",
+            "['/x']",
+            &exec(
+                "{ program = '/cat', args = ['*'], env = ['N=1'] }, { program = '/df', args = ['-P'] }, { program = '/new' }",
+                "range = [1, 10]",
+            ),
+        );
+        let narrowed =
+            text(&old).replace("args = [\"*\"]", "args = ['/etc/hostname']").replace("[1, 5]", "[2, 5]");
+        let merged = merge(&narrowed, &old, &new).unwrap();
+        let exec = "exec = [{ program = \"/cat\", args = ['/etc/hostname'] }, { program = \"/df\", args = [\"-P\"] }, { program = \"/new\" }]";
+        assert!(merged.contains(exec) && merged.contains("range = [2, 5]"), "{merged}");
+        assert_eq!(withheld(&merged, &new).unwrap(), ["exec N=1 /cat *"]);
+        // One that was taken away does not come back with other arguments.
+        let without = text(&old).replace("{ program = \"/cat\", args = [\"*\"] }, ", "");
+        let merged = merge(&without, &old, &new).unwrap();
+        assert!(!merged.contains("/cat") && merged.contains("/new"), "{merged}");
+        // However it is written.
+        let spread = "[extension.a]\npack = 'a'\nversion = '1.0.0'\nadd = ['guest-acme-a']\nread = []\nconfig.range = [1, 5]\n[[extension.a.exec]]\nprogram = '/cat'\nargs = ['/etc/hostname']\n[[extension.a.exec]]\nprogram = '/df'\n";
+        let merged: toml::Table = toml::from_str(&merge(spread, &old, &new).unwrap()).unwrap();
+        let table = &merged["extension"]["a"];
+        assert_eq!(table["exec"].as_array().unwrap().len(), 3, "{table}");
+        assert_eq!(
+            (table["read"].to_string(), table["config"].to_string()),
+            ("[]".into(), "{ range = [1, 10] }".into())
+        );
     }
 
     #[test]

@@ -31,7 +31,10 @@ pub(crate) fn run(options: &Incoming) -> Result<String> {
     let installed =
         store.find(&name).map_err(|error| anyhow!("{error}: waga-ext install {path} installs it"))?;
     let version = installed.version.to_owned();
-    let old = store.manifest(&name, &version)?;
+    store.clear(&name)?;
+    let damaged =
+        || format!("{name} {version} is not whole: waga-ext install with its own file mends that first");
+    let old = store.manifest(&name, &version).with_context(damaged)?;
     ensure!(
         new.semver() > old.semver(),
         "{name} {version} is installed, and {} is not newer{}",
@@ -41,18 +44,25 @@ pub(crate) fn run(options: &Incoming) -> Result<String> {
             None => String::new(),
         }
     );
-    let before = trust::receipt(&store.version(&name, &version))?;
+    let before = trust::receipt(&store.version(&name, &version)).with_context(damaged)?;
     let judged = trust::judge(&pack, &archive, &store.config.extensions, Some(&before))
         .with_context(|| path.clone())?;
     is_sound(&pack).with_context(|| path.clone())?;
-    let table = store.table(&name);
-    let current = fs::read_to_string(&table).with_context(|| format!("cannot read {}", table.display()))?;
+    let (table, current) = (store.table(&name), store.text(&name)?);
     let text = table::merge(&current, &old, &new)?;
 
+    let withheld = table::withheld(&text, &new)?;
     let changes = show::changes(&old, &new);
     eprint!("{}", show::text(&pack, &judged.signed));
     eprintln!("\nIn the place of {name} {version}:");
     eprint!("{}", if changes.is_empty() { "nothing of what it asks for changes\n" } else { &changes });
+    for what in withheld {
+        eprintln!(
+            "{:<12}{}",
+            "not granted",
+            waga_pack::shown(&format!("{what}, which you took away or changed"))
+        );
+    }
     judged.doubt.iter().for_each(|doubt| say(&format!("beware: {doubt}")));
     if !agreed(options.yes, "Upgrade it?")? {
         return nothing_done();
@@ -68,7 +78,7 @@ pub(crate) fn run(options: &Incoming) -> Result<String> {
         return Err(error.context(format!("{name} stays at {version}")));
     }
     store.save(&name, &version, &current)?;
-    store.commit(&name, Some(&text))?;
+    store.commit(&name, Some(&current), Some(&text))?;
     store.clear(&name)?;
     Ok(format!("{name} {} is installed, in the place of {version}.\n{RELOAD}", new.version))
 }
@@ -78,19 +88,19 @@ pub(crate) fn back(options: &Back) -> Result<String> {
     let name = options.name.clone();
     let mut store = Store::change(&options.place, &name)?;
     let version = store.find(&name)?.version.to_owned();
+    store.clear(&name)?;
     let previous = store.previous(&name, &version);
     let (previous, saved) =
         previous.with_context(|| format!("there is no version of {name} before {version} to go back to"))?;
     let manifest = store.manifest(&name, &previous)?;
     let text = fs::read_to_string(&saved).with_context(|| format!("cannot read {}", saved.display()))?;
-    let table = store.table(&name);
-    let current = fs::read_to_string(&table).with_context(|| format!("cannot read {}", table.display()))?;
+    let (table, current) = (store.table(&name), store.text(&name)?);
     store
         .proposed(&table, Some(text.clone()))
         .and_then(|config| trial::run(&config, &manifest))
         .with_context(|| format!("{name} stays at {version}"))?;
     store.save(&name, &version, &current)?;
-    store.commit(&name, Some(&text))?;
+    store.commit(&name, Some(&current), Some(&text))?;
     store.clear(&name)?;
     Ok(format!("{name} is back at {previous}, in the place of {version}.\n{RELOAD}"))
 }

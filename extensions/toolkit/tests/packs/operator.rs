@@ -199,7 +199,8 @@ fn what_would_not_run_does_not_come_in() {
     bytes[middle] ^= 1;
     guest.write("damaged.waga", &bytes);
     guest.cannot(&["install", "damaged.waga", "--yes"]);
-    assert_eq!(tree(&guest.path("packs")), [(".lock".to_owned(), Vec::new())]);
+    let left: Vec<_> = tree(&guest.path("packs")).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(left, [".lock", ".of"]);
 }
 
 #[test]
@@ -262,4 +263,89 @@ fn a_cache_is_filled_beforehand() {
     assert!(guest.cannot(&["compile", "--all"]).contains("waga-ext: other: "));
     let read_only = guest.does(&["compile", "--all", "-c", "etc/agent.toml"]);
     assert!(read_only.contains("declares no extension"), "{read_only}");
+}
+
+/// What an operator reads when asked to agree is what the pack is, whatever the pack would have him see.
+#[test]
+fn a_pack_does_nothing_to_a_terminal() {
+    let guest = guest();
+    let more =
+        format!("{COMMAND}[config]\n\"k\\u001b[5A\" = 1\nv = \"x\\nasks for    nothing\\n\\u009b\\u202e\"\n");
+    let file = guest.pack("1.0.0", &more, Some("acme"));
+    for said in [guest.does(&["inspect", &file]), guest.cannot(&["install", &file])] {
+        assert!(
+            !said.chars().any(|letter| letter.is_control() && letter != '\n') && !said.contains('\u{202e}'),
+            "{said}"
+        );
+        assert_eq!(said.lines().filter(|line| line.starts_with("asks for")).count(), 1, "{said}");
+        assert!(said.contains("k\\u{1b}[5A"), "{said}");
+    }
+}
+
+/// A table is the operator's: who may read it, whose it is, and what is written into it at any time.
+#[test]
+fn a_table_stays_its_owner_s() {
+    use std::os::unix::fs::PermissionsExt;
+    let guest = guest();
+    let files = ["1.0.0", "1.1.0"].map(|version| guest.pack(version, COMMAND, Some("acme")));
+    guest.operates(&["install", &files[0], "--yes"]);
+    let mode = |name: &str| fs::metadata(guest.path(name)).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(guest.path(TABLE), fs::Permissions::from_mode(0o600)).unwrap();
+    guest.operates(&["disable", "a"]);
+    assert_eq!(mode(TABLE), 0o600);
+    guest.operates(&["enable", "a"]);
+    guest.operates(&["upgrade", &files[1], "--yes"]);
+    assert_eq!((mode(TABLE), mode("packs/a/saved-000001-1.0.0.toml")), (0o600, 0o600));
+    // Whatever umask somebody has, the agent of another user may look, and nobody else change anything.
+    assert_eq!((mode("packs/a/1.1.0"), mode("packs/a/1.1.0/a.wasm")), (0o755, 0o644));
+
+    // One that is a link to where it is kept is not to become a file of its own unseen.
+    fs::rename(guest.path(TABLE), guest.path("kept.toml")).unwrap();
+    std::os::unix::fs::symlink(guest.path("kept.toml"), guest.path(TABLE)).unwrap();
+    assert!(guest.cannot(&["disable", "a"]).contains("is a link"));
+    fs::rename(guest.path("kept.toml"), guest.path(TABLE)).unwrap();
+
+    // While somebody is asked, somebody may write.
+    let newer = guest.pack("1.2.0", COMMAND, Some("acme"));
+    let change = format!("printf '# mine\\n' >> {}; echo y", guest.path(TABLE).display());
+    let upgrade = format!(
+        "({change}) | script -qec '{} upgrade {newer} -c etc' /dev/null",
+        env!("CARGO_BIN_EXE_waga-ext")
+    );
+    // The answer is read after the question, which is after the table was.
+    let upgrade = upgrade.replace("(printf", "(sleep 1; printf");
+    let output = Command::new("sh").args(["-c", &upgrade]).current_dir(guest.path("")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("was changed meanwhile, and is as it was changed"), "{said}");
+    assert!(guest.read(TABLE).ends_with("# mine\n") && guest.list()[0]["version"] == "1.1.0");
+}
+
+/// Who else may write to it, and whose it is, is asked before anything is written there.
+#[test]
+fn a_store_is_one_configuration_s_and_nobody_else_s() {
+    use std::os::unix::fs::PermissionsExt;
+    let guest = guest();
+    let file = guest.pack("1.0.0", COMMAND, Some("acme"));
+    guest.operates(&["install", &file, "--yes"]);
+    guest.write("other/agent.toml", guest.read("etc/agent.toml"));
+    for words in [&["install", &file, "--yes", "-c", "other"][..], &["remove", "a", "-c", "other"]] {
+        assert!(guest.fails(words).contains("/etc: give this configuration another one"), "{words:?}");
+    }
+    assert!(guest.operates(&["doctor"]).contains("is whole"));
+    assert!(guest.fails(&["list", "-c", "none"]).contains("none is no folder"));
+    // What is left of one whose table is gone goes when it is asked for.
+    fs::remove_file(guest.path(TABLE)).unwrap();
+    assert!(guest.cannot(&["enable", "a"]).contains("no pack 'a' is installed"));
+    assert!(guest.path("packs/a/1.0.0").exists());
+    assert!(guest.operates(&["remove", "a"]).contains("what was left of it is removed"));
+    assert!(!guest.path("packs/a").exists());
+
+    fs::set_permissions(guest.path("packs"), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::remove_file(guest.path("packs/.lock")).unwrap();
+    guest.write("victim", "precious");
+    std::os::unix::fs::symlink(guest.path("victim"), guest.path("packs/.lock")).unwrap();
+    assert!(guest.cannot(&["install", &file, "--yes"]).contains("others than its owner may write to it"));
+    fs::set_permissions(guest.path("packs"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(guest.cannot(&["install", &file, "--yes"]).contains(".lock"));
+    assert_eq!(guest.read("victim"), "precious");
 }

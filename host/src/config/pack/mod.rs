@@ -10,7 +10,16 @@ mod receipt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::{ConfigError, trust};
 pub use keys::{Key, Keys, Revoked};
+/// Whether nobody but who runs this could have written to a folder, or have put another in its place. It need not be there.
+///
+/// # Errors
+/// Who could, and the way out.
+pub fn is_ours(folder: &Path) -> Result<(), ConfigError> {
+    trust::folder(folder)
+}
+
 pub use receipt::{RECEIPT, Receipt, Signer, is_version};
 
 /// What is asked of a pack's signature.
@@ -95,6 +104,13 @@ impl Pack {
         if let Err(reason) = &mut self.installed {
             *reason = format!("pack {} {}: {reason}", self.name, self.version);
         }
+    }
+
+    /// The store does not answer: nothing is known of it.
+    pub(super) fn unanswered(&mut self, store: &Path) {
+        self.place = store.join(&*self.name);
+        let text = format!("pack {} {}: {} does not answer", self.name, self.version, store.display());
+        self.installed = Err(text);
     }
 
     /// Where its code is, or would be.

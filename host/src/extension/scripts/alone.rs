@@ -53,7 +53,13 @@ impl Alone {
         let digest = Hasher::default().finish();
         let source = Source { name, text: Ok(text), digest: Some(digest) };
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let sources = Sources { folder, listing: Vec::new(), scripts: vec![source], schemas };
+        let sources = Sources {
+            folder,
+            listing: Vec::new(),
+            scripts: vec![source],
+            schemas,
+            digests: Default::default(),
+        };
         Ok(Self { scripts: Scripts::of(sources, digest, &config, vec![Ok(exports)], None) })
     }
 

@@ -137,7 +137,7 @@ impl Scripts {
         exports: Vec<Result<Vec<String>, String>>,
         before: Option<&Self>,
     ) -> Self {
-        let Sources { folder, listing, scripts, mut schemas } = sources;
+        let Sources { folder, listing, scripts, mut schemas, digests: _ } = sources;
         let mut known = Self {
             format: FORMAT,
             folder,
