@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// Close the key with the first line of this file.
     #[arg(long, value_name = "FILE", conflicts_with = "no_password")]
     password_file: Option<PathBuf>,
-    /// Leave the secret key open: whoever reads it can sign.
+    /// Leave the secret key open, for whoever reads it.
     #[arg(long)]
     no_password: bool,
 }

@@ -75,6 +75,14 @@ pub(crate) fn changes(old: &Manifest, new: &Manifest) -> String {
     lines.0
 }
 
+/// What is asked for and stays ungranted, for the operator took it away.
+pub(crate) fn withheld(asks: &[Ask]) -> String {
+    let mut lines = Lines(String::new());
+    lines
+        .all("not granted", asks.iter().map(|ask| format!("{}, which you took away or changed", asked(ask))));
+    lines.0
+}
+
 /// The same for programs, with what its component is, if it has one.
 pub(crate) fn json(pack: &Pack, component: Option<Value>) -> Value {
     let manifest = serde_json::to_value(pack.manifest()).unwrap_or_default();

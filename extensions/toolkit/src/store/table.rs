@@ -133,11 +133,11 @@ fn of_key(key: &str) -> Lists {
     }
 }
 
-/// What a pack asks for and a table does not grant, for people.
+/// What a pack asks for and a table does not grant.
 ///
 /// # Errors
 /// As [`merge`].
-pub(crate) fn withheld(text: &str, manifest: &Manifest) -> Result<Vec<String>> {
+pub(crate) fn withheld(text: &str, manifest: &Manifest) -> Result<Vec<Ask>> {
     let mut document = parse(text)?;
     let table = of(&mut document, &manifest.name)?;
     let asks = manifest.permissions.iter().flat_map(Permission::asks);
@@ -146,7 +146,7 @@ pub(crate) fn withheld(text: &str, manifest: &Manifest) -> Result<Vec<String>> {
         matches!(ask.key, "read" | "write" | "commands" | "exec")
             && !granted.contains(&(ask.key, ask.what.clone()))
     };
-    Ok(asks.filter(is_withheld).map(|ask| format!("{} {}", ask.key, ask.what)).collect())
+    Ok(asks.filter(is_withheld).collect())
 }
 
 /// What the lists of a table grant, each as a permission tells it.
@@ -367,7 +367,7 @@ mod tests {
         let merged = merge(&narrowed, &old, &new).unwrap();
         let exec = "exec = [{ program = \"/cat\", args = ['/etc/hostname'] }, { program = \"/df\", args = [\"-P\"] }, { program = \"/new\" }]";
         assert!(merged.contains(exec) && merged.contains("range = [2, 5]"), "{merged}");
-        assert_eq!(withheld(&merged, &new).unwrap(), ["exec N=1 /cat *"]);
+        assert_eq!(withheld(&merged, &new).unwrap(), [Ask { key: "exec", what: "N=1 /cat *".into() }]);
         // One that was taken away does not come back with other arguments.
         let without = text(&old).replace("{ program = \"/cat\", args = [\"*\"] }, ", "");
         let merged = merge(&without, &old, &new).unwrap();

@@ -56,13 +56,7 @@ pub(crate) fn run(options: &Incoming) -> Result<String> {
     eprint!("{}", show::text(&pack, &judged.signed));
     eprintln!("\nIn the place of {name} {version}:");
     eprint!("{}", if changes.is_empty() { "nothing of what it asks for changes\n" } else { &changes });
-    for what in withheld {
-        eprintln!(
-            "{:<12}{}",
-            "not granted",
-            waga_pack::shown(&format!("{what}, which you took away or changed"))
-        );
-    }
+    eprint!("{}", show::withheld(&withheld));
     judged.doubt.iter().for_each(|doubt| say(&format!("beware: {doubt}")));
     if !agreed(options.yes, "Upgrade it?")? {
         return nothing_done();
