@@ -141,6 +141,8 @@ fn serve(
         smol::block_on(executor.run(Freeze::end(agent, "the agent could not start")));
     }
     let channels = opened?;
+    // Not while another agent may have the channels, and tell them itself.
+    Freeze::catch_up(agent);
     let watchdog = executor.spawn(service::feed_watchdog());
     let late_pid_file =
         late_pid_file.then(|| executor.spawn(take_later(agent.clone(), config.pid_file.clone())));

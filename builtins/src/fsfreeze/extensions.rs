@@ -30,6 +30,9 @@ pub trait FreezeHook: Send {
     /// The file that has it, as people know it: a component's, or a script's.
     fn file(&self) -> &str;
 
+    /// Of one of several of an extension, what tells it from the others: the name of a script. It stays, wherever the next version lies.
+    fn script(&self) -> Option<&str>;
+
     /// Tells it that filesystems are about to be frozen. Dropped, it ends.
     ///
     /// # Errors
@@ -50,7 +53,7 @@ pub trait FreezeHook: Send {
 pub(super) enum Owed {
     /// By this agent, which has it still as it was then.
     Kept(Box<dyn FreezeHook>),
-    /// By one before: all that is known of it is what it is called.
+    /// By one before, or one whose telling was ended: all that is known of it is what it is called.
     Left(String),
 }
 
@@ -69,16 +72,44 @@ impl Owed {
     }
 }
 
-/// What tells a hook from others, in a line.
+/// What tells a hook from others, for the agent's successor as well, whose configuration may have it elsewhere.
+fn id(hook: &dyn FreezeHook) -> String {
+    match hook.script() {
+        Some(script) => format!("{} {}", hook.extension(), script.escape_debug()),
+        None => hook.extension().to_string(),
+    }
+}
+
+/// That, and for people where its file is, in a line.
 fn called(hook: &dyn FreezeHook) -> String {
-    format!("{} {}", hook.extension(), hook.file().escape_debug())
+    format!("{}\t{}", id(hook), hook.file().escape_debug())
+}
+
+/// The two of them.
+fn parts(called: &str) -> (&str, &str) {
+    called.split_once('\t').unwrap_or((called, ""))
+}
+
+/// One that was told of the thaw, and what came of that.
+type Back = (Box<dyn FreezeHook>, Told);
+
+/// Why nothing came of what was to be done elsewhere.
+enum Unfinished {
+    /// It panicked.
+    Fault,
+    /// The agent ends, or somebody wanted it to stop.
+    Stopped,
 }
 
 impl Freeze {
     /// Tells all of them of the freeze, up to the first that fails. A freeze that is to end meanwhile ends the one that is being told.
-    pub(super) fn tell_freeze(&self, agent: &Agent) -> Result<()> {
-        self.lock().owed.clear();
+    pub(super) fn tell_freeze(&self, agent: &Arc<Agent>) -> Result<()> {
         let ended = || Error::generic("the freeze ended before all extensions were told of it");
+        // Of an earlier freeze, whose agent did not come to it.
+        self.tell_owed(agent, false, true);
+        if !self.lock().owed.is_empty() {
+            return Err(ended());
+        }
         let stopped = self.stopped()?;
         // Whatever they need is loaded here, before anything is frozen.
         let ready = smol::block_on(unless(stopped, agent.freeze_hooks()));
@@ -112,41 +143,86 @@ impl Freeze {
         if self.lock().owed.is_empty() && !reported {
             return;
         }
+        self.tell_owed(agent, reported, false);
+    }
+
+    /// That. `may_stop`: whatever is to end the freeze ends this, too; then the thaw after that tells the rest.
+    pub(super) fn tell_owed(&self, agent: &Arc<Agent>, reported: bool, may_stop: bool) {
         let mut ready = None;
-        // Each is taken out first: whatever it does, it is not told twice.
-        while let Some(owed) = { self.lock().owed.pop() } {
+        loop {
+            // From one whose other end is gone nothing comes.
+            let stopped = if may_stop { self.stopped().ok() } else { Some(smol::channel::bounded(1).1) };
+            let Some(stopped) = stopped else { return };
+            let Some((name, owed)) = self.last_owed() else { break };
             let begun = Instant::now();
-            let mut hook = match owed {
-                Owed::Kept(hook) => hook,
-                Owed::Left(name) => {
-                    let ready = ready.get_or_insert_with(|| {
-                        let its = agent.clone();
-                        elsewhere(agent, async move { its.freeze_hooks().await }).unwrap_or_default()
-                    });
-                    match ready.iter().position(|hook| called(&**hook) == name) {
-                        Some(place) => ready.swap_remove(place),
-                        None => {
-                            self.lost(&name, reported);
-                            continue;
-                        }
-                    }
-                }
-            };
-            let told = elsewhere(agent, async move {
-                let ran = hook.thaw().await;
-                (hook, ran)
-            });
+            let told = self.one_owed(agent, owed, &mut ready, &stopped);
+            self.lock().stop_hook = None;
             match told {
-                Some((hook, ran)) => self.told(&*hook, "thaw", begun, &ran, reported),
-                None => tracing::error!("a thaw hook ended by a fault of the agent"),
+                Ok(Some((hook, ran))) => self.told(&*hook, "thaw", begun, &ran, reported),
+                Ok(None) => self.lost(&name, reported),
+                Err(Unfinished::Fault) => {
+                    tracing::error!(hook = parts(&name).0, "a thaw hook ended by a fault of the agent");
+                }
+                // It stays written down, and is told by the thaw, or by the agent, that comes after.
+                Err(Unfinished::Stopped) => return,
             }
+            self.lock().owed.pop();
+            self.write_owed();
         }
-        if let Err(error) = self.marker.owe([]) {
+        self.lock().stop_hook = None;
+        // What was not begun of the last freeze may be written down as well.
+        self.write_owed();
+    }
+
+    /// The one that is told next. It stays among them until it was told: whoever comes after an agent that ends meanwhile has to know.
+    fn last_owed(&self) -> Option<(String, Owed)> {
+        let mut inner = self.lock();
+        let last = inner.owed.last_mut()?;
+        let name = last.called();
+        Some((name.clone(), std::mem::replace(last, Owed::Left(name))))
+    }
+
+    /// Tells one, and has it back; `None`: it is not there.
+    fn one_owed(
+        &self,
+        agent: &Arc<Agent>,
+        owed: Owed,
+        ready: &mut Option<Vec<Box<dyn FreezeHook>>>,
+        stopped: &Receiver<()>,
+    ) -> std::result::Result<Option<Back>, Unfinished> {
+        let mut hook = match owed {
+            Owed::Kept(hook) => hook,
+            Owed::Left(name) => {
+                if ready.is_none() {
+                    let its = agent.clone();
+                    let found = elsewhere(agent, stopped, async move { its.freeze_hooks().await });
+                    *ready = Some(match found {
+                        Err(Unfinished::Stopped) => return Err(Unfinished::Stopped),
+                        found => found.unwrap_or_default(),
+                    });
+                }
+                let ready = ready.get_or_insert_default();
+                match ready.iter().position(|hook| id(&**hook) == parts(&name).0) {
+                    Some(place) => ready.swap_remove(place),
+                    None => return Ok(None),
+                }
+            }
+        };
+        let tell = async move {
+            let ran = hook.thaw().await;
+            (hook, ran)
+        };
+        elsewhere(agent, stopped, tell).map(Some)
+    }
+
+    fn write_owed(&self) {
+        let owed: Vec<_> = self.lock().owed.iter().map(Owed::called).collect();
+        if let Err(error) = self.marker.owe(owed) {
             tracing::warn!(%error, "which extensions were to be told of the thaw stays written down");
         }
     }
 
-    /// What ends a hook that is told of the freeze.
+    /// What ends a hook that is told of the freeze, or late of one before.
     pub(super) fn stopped(&self) -> Result<Receiver<()>> {
         let (stop, stopped) = smol::channel::bounded(1);
         let mut inner = self.lock();
@@ -176,7 +252,8 @@ impl Freeze {
 
     /// One that an agent before told of a freeze is not there any more.
     fn lost(&self, name: &str, reported: bool) {
-        let (extension, file) = name.split_once(' ').unwrap_or((name, ""));
+        let (id, file) = parts(name);
+        let extension = id.split_once(' ').map_or(id, |(extension, _)| extension);
         let reason = "it is not there any more, or cannot be loaded, to be told of the thaw";
         tracing::error!(extension, file, "{reason}");
         if reported {
@@ -191,11 +268,18 @@ impl Freeze {
     }
 }
 
-/// What comes of it on the agent's thread: that which thaws has a small stack, and is to be there for the next thaw. `None`: it panicked, or
-/// the agent ends.
-fn elsewhere<T: Send + 'static>(agent: &Agent, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    let work = agent.run(AssertUnwindSafe(work).catch_unwind())?;
-    smol::block_on(work.fallible())?.ok()
+/// What comes of it on the agent's thread, unless it is to stop: that which thaws has a small stack, and is to be there for the next thaw.
+fn elsewhere<T: Send + 'static>(
+    agent: &Agent,
+    stopped: &Receiver<()>,
+    work: impl Future<Output = T> + Send + 'static,
+) -> std::result::Result<T, Unfinished> {
+    let work = agent.run(AssertUnwindSafe(work).catch_unwind()).ok_or(Unfinished::Stopped)?;
+    match smol::block_on(unless(stopped.clone(), work.fallible())) {
+        Some(Some(done)) => done.map_err(|_| Unfinished::Fault),
+        // Its executor is gone.
+        Some(None) | None => Err(Unfinished::Stopped),
+    }
 }
 
 /// What comes of it, unless it is to stop.
@@ -211,174 +295,4 @@ async fn unless<T>(stopped: Receiver<()>, work: impl Future<Output = T>) -> Opti
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Mutex, PoisonError};
-
-    use smol::Executor;
-
-    use super::*;
-    use crate::context::{Caller, Catalogue, CommandInfo, Settings};
-
-    /// What was told, in order.
-    type Notes = Arc<Mutex<Vec<String>>>;
-
-    /// One that does as its name says.
-    struct Fake {
-        name: Arc<str>,
-        has_begun: bool,
-        notes: Notes,
-    }
-
-    impl Fake {
-        fn does(&self, action: &str) -> Told {
-            let note = format!("{} {action}", self.name);
-            self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(note);
-            match &*self.name {
-                "bad" => Err(format!("no {action}")),
-                "mad" if action == "thaw" => panic!("a fault"),
-                _ => Ok(()),
-            }
-        }
-    }
-
-    impl FreezeHook for Fake {
-        fn extension(&self) -> &Arc<str> {
-            &self.name
-        }
-
-        fn file(&self) -> &str {
-            "/a\nb"
-        }
-
-        fn freeze(&mut self) -> BoxFuture<'_, Told> {
-            Box::pin(async {
-                if &*self.name == "lost" {
-                    return Err("it is not there".into());
-                }
-                self.has_begun = true;
-                if &*self.name == "slow" {
-                    std::future::pending::<()>().await;
-                }
-                self.does("freeze")
-            })
-        }
-
-        fn has_begun(&self) -> bool {
-            self.has_begun
-        }
-
-        fn thaw(&mut self) -> BoxFuture<'_, Told> {
-            Box::pin(async { self.does("thaw") })
-        }
-    }
-
-    struct Fakes(Vec<&'static str>, Notes);
-
-    impl Catalogue for Fakes {
-        fn commands(&self, _: &Caller, _: bool) -> Vec<CommandInfo> {
-            Vec::new()
-        }
-
-        fn freeze_hooks(&self) -> BoxFuture<'_, Vec<Box<dyn FreezeHook>>> {
-            let fake = |name: &&str| -> Box<dyn FreezeHook> {
-                Box::new(Fake { name: (*name).into(), has_begun: false, notes: self.1.clone() })
-            };
-            let all = self.0.iter().map(fake).collect();
-            Box::pin(async move { all })
-        }
-    }
-
-    /// An agent with these; its executor runs as long as the closure does.
-    fn with(names: &[&'static str], state: &std::path::Path, act: impl FnOnce(&Arc<Agent>)) -> Vec<String> {
-        let notes = Notes::default();
-        let executor: Arc<Executor<'static>> = Arc::default();
-        let agent = Arc::new(Agent::new(
-            &Settings::new(state),
-            Box::new(Fakes(names.to_vec(), notes.clone())),
-            &executor,
-        ));
-        let (end, ended) = smol::channel::bounded::<()>(1);
-        std::thread::scope(|scope| {
-            scope.spawn(|| smol::block_on(executor.run(ended.recv())));
-            act(&agent);
-            drop(end);
-        });
-        notes.lock().unwrap().clone()
-    }
-
-    fn errors(agent: &Agent) -> Vec<Option<String>> {
-        agent.freeze.report().hooks.into_iter().map(|run| run.error).collect()
-    }
-
-    #[test]
-    fn who_was_told_of_the_one_is_told_of_the_other_in_reverse() {
-        let folder = tempfile::tempdir().unwrap();
-        let told = with(&["first", "mad", "bad", "never"], folder.path(), |agent| {
-            assert_eq!(agent.freeze.tell_freeze(agent).unwrap_err().desc, "no freeze");
-            agent.freeze.tell_thaw(agent, true);
-            assert_eq!(errors(agent), [None, None, Some("no freeze".into()), Some("no thaw".into()), None]);
-            // Nobody is told twice.
-            agent.freeze.tell_thaw(agent, true);
-            assert_eq!(agent.freeze.marker.owed(), [""; 0]);
-        });
-        assert_eq!(told, ["first freeze", "mad freeze", "bad freeze", "bad thaw", "mad thaw", "first thaw"]);
-        let told = with(&["first", "lost"], folder.path(), |agent| {
-            assert_eq!(agent.freeze.tell_freeze(agent).unwrap_err().desc, "it is not there");
-            agent.freeze.tell_thaw(agent, false);
-            assert_eq!(errors(agent).len(), 2);
-        });
-        assert_eq!(told, ["first freeze", "first thaw"]);
-    }
-
-    #[test]
-    fn a_freeze_that_is_to_end_ends_who_is_being_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let told = with(&["slow", "never"], folder.path(), |agent| {
-            std::thread::scope(|scope| {
-                let freeze = scope.spawn(|| agent.freeze.tell_freeze(agent).unwrap_err().desc);
-                let stop = loop {
-                    // Not while it is asked which there are.
-                    if !agent.freeze.marker.owed().is_empty()
-                        && let Some(stop) = agent.freeze.lock().stop_hook.take()
-                    {
-                        break stop;
-                    }
-                    std::thread::yield_now();
-                };
-                stop.try_send(()).unwrap();
-                assert_eq!(freeze.join().unwrap(), "the freeze ended meanwhile");
-            });
-            agent.freeze.tell_thaw(agent, true);
-        });
-        assert_eq!(told, ["slow thaw"]);
-    }
-
-    #[test]
-    fn the_successor_of_an_agent_tells_those_that_are_written_down() {
-        let folder = tempfile::tempdir().unwrap();
-        let told = with(&["first", "gone", "last"], folder.path(), |agent| {
-            agent.freeze.tell_freeze(agent).unwrap();
-            assert_eq!(agent.freeze.marker.owed(), ["first /a\\nb", "gone /a\\nb", "last /a\\nb"]);
-        });
-        assert_eq!(told.len(), 3);
-        let told = with(&["last", "other", "first"], folder.path(), |agent| {
-            Freeze::resume(agent).unwrap();
-            agent.freeze.tell_thaw(agent, true);
-            let errors = errors(agent);
-            assert!(errors[0].is_none() && errors[2].is_none(), "{errors:?}");
-            assert!(
-                errors[1].as_deref().is_some_and(|text| text.starts_with("extension gone: it is not there"))
-            );
-        });
-        assert_eq!(told, ["last thaw", "first thaw"]);
-        for broken in ["", "x", "\n\n\n", "\u{fffd}"] {
-            std::fs::write(folder.path().join("waga.owed"), broken).unwrap();
-            let told = with(&["first"], folder.path(), |agent| {
-                Freeze::resume(agent).unwrap();
-                agent.freeze.tell_thaw(agent, true);
-            });
-            assert_eq!(told, [""; 0], "{broken:?}");
-            assert!(!folder.path().join("waga.owed").exists());
-        }
-    }
-}
+mod tests;

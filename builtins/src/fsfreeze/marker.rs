@@ -35,6 +35,8 @@ pub(super) struct Marker {
     frozen: PathBuf,
     thawed: PathBuf,
     owed: PathBuf,
+    /// What becomes that.
+    owed_new: PathBuf,
 }
 
 impl Marker {
@@ -43,6 +45,7 @@ impl Marker {
             frozen: state_dir.join("qga.state.isfrozen"),
             thawed: state_dir.join("waga.thawed"),
             owed: state_dir.join("waga.owed"),
+            owed_new: state_dir.join("waga.owed.new"),
         }
     }
 
@@ -120,15 +123,17 @@ impl Marker {
         &self.owed
     }
 
-    /// Keeps for the agent's successor which extensions are to be told of a thaw, a line each.
+    /// Keeps for the agent's successor which extensions are to be told of a thaw, a line each. What was kept before is there until then,
+    /// whenever the agent is killed.
     pub(super) fn owe(&self, lines: impl IntoIterator<Item = String>) -> io::Result<()> {
-        remove(&self.owed)?;
         let lines: String = lines.into_iter().map(|line| line + "\n").collect();
         if lines.is_empty() {
-            return Ok(());
+            return remove(&self.owed);
         }
+        remove(&self.owed_new)?;
         let boot = boot_id().unwrap_or_default();
-        create(&self.owed)?.write_all(format!("{}\n{lines}", boot.trim_end()).as_bytes())
+        create(&self.owed_new)?.write_all(format!("{}\n{lines}", boot.trim_end()).as_bytes())?;
+        fs::rename(&self.owed_new, &self.owed)
     }
 
     /// Those lines, as an agent of this boot left them; none of what cannot be read.
@@ -204,6 +209,28 @@ mod tests {
         fs::write(marker.path(), "00000000-0000-0000-0000-000000000000\n").unwrap();
         assert!(marker.found().is_none());
         assert!(!marker.path().exists());
+    }
+
+    #[test]
+    fn what_is_owed_is_replaced_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (marker, new) = (Marker::new(folder.path()), folder.path().join("waga.owed.new"));
+        let owe = |names: &[&str]| marker.owe(names.iter().map(ToString::to_string));
+        owe(&["a", "b"]).unwrap();
+        assert_eq!(marker.owed(), ["a", "b"]);
+        // What an agent left that was killed while it wrote.
+        fs::write(folder.path().join("other"), "x").unwrap();
+        symlink("other", &new).unwrap();
+        owe(&["a"]).unwrap();
+        assert_eq!(marker.owed(), ["a"]);
+        assert_eq!(fs::read(folder.path().join("other")).unwrap(), b"x");
+        fs::create_dir(&new).unwrap();
+        assert!(owe(&["c"]).is_err());
+        assert_eq!(marker.owed(), ["a"]);
+        fs::remove_dir(&new).unwrap();
+        owe(&[]).unwrap();
+        owe(&[]).unwrap();
+        assert!(marker.owed().is_empty() && !marker.owed_path().exists());
     }
 
     #[test]

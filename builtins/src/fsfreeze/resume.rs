@@ -1,8 +1,10 @@
 //! What an agent does about filesystems that one before it left frozen.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::SystemTime;
 
 use super::extensions::Owed;
@@ -73,6 +75,40 @@ impl Freeze {
         let left = this.settings.deadline.map(|limit| limit.saturating_sub(passed.unwrap_or_default()));
         Self::arm(agent, run, left);
         Ok(())
+    }
+
+    /// Tells extensions of the thaw that an agent before had told of a freeze, if nothing is frozen any more: no thaw need come that would do
+    /// it. Not before it is known that no other agent lives, and extensions have begun.
+    pub fn catch_up(agent: &Arc<Agent>) {
+        let mut inner = agent.freeze.lock();
+        if inner.phase != Phase::Thawed || inner.owed.is_empty() {
+            return;
+        }
+        // As a freeze that has frozen nothing: no other begins meanwhile, and a thaw ends it at once and tells the rest.
+        inner.phase = Phase::Freezing;
+        inner.cancelled = None;
+        drop(inner);
+        let its = agent.clone();
+        let tell = move || {
+            let told = catch_unwind(AssertUnwindSafe(|| its.freeze.tell_owed(&its, false, true)));
+            if told.is_err() {
+                tracing::error!(
+                    "extensions are told of the thaw of an agent before by the next freeze or thaw"
+                );
+            }
+            its.freeze.caught_up();
+        };
+        if let Err(error) = thread::Builder::new().name("tell".into()).spawn(tell) {
+            tracing::error!(%error, "cannot start a thread to tell extensions of the thaw of an agent before");
+            agent.freeze.caught_up();
+        }
+    }
+
+    fn caught_up(&self) {
+        let mut inner = self.lock();
+        inner.phase = Phase::Thawed;
+        (inner.cancelled, inner.stop_hook) = (None, None);
+        self.notify();
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) struct Inner {
 pub(super) enum Phase {
     #[default]
     Thawed,
-    /// A thread freezes.
+    /// A thread freezes; or has frozen nothing, and tells extensions what an agent before this one did not come to.
     Freezing,
     Frozen,
     /// All are thawed, and the hooks are told so.
@@ -211,13 +211,18 @@ impl Freeze {
         self.lock().ending = true;
     }
 
-    /// Thaws if there is anything to thaw, because the agent ends or for some such reason: `the agent was ended`.
+    /// Thaws if there is anything to thaw, because the agent ends or for some such reason: `the agent was ended`. A thaw that is under way
+    /// is waited for: extensions may still have to be told of it, each in bounded time, and without the agent nobody tells them.
     pub async fn end(agent: &Arc<Agent>, why: &str) {
-        let phase = agent.freeze.lock().phase;
-        if matches!(phase, Phase::Freezing | Phase::Frozen) {
-            // The log has it, and so has the next thaw.
-            drop(Self::thaw(agent, By::End, why.to_owned()).await);
-        }
+        let Inner { phase, run, .. } = *agent.freeze.lock();
+        let run = match phase {
+            Phase::Thawed => return,
+            Phase::Freezing | Phase::Frozen => None,
+            // That freeze does not last by then: nothing is done but in its turn.
+            Phase::Thawing => Some(run),
+        };
+        // The log has it, and so has the next thaw.
+        drop(Self::request(agent, By::End, run, why.to_owned()).await);
     }
 
     /// Lets the thread for it thaw; how many filesystems it thawed.
@@ -309,6 +314,23 @@ mod tests {
         assert_eq!(inner.cancelled, Some(By::Host));
         (inner.phase, inner.requests) = (Phase::Thawed, VecDeque::new());
         freeze.notify();
+    }
+
+    #[test]
+    fn a_thaw_ends_the_hook_of_a_freeze_that_began_after_it_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (agent, _executor) = test_agent_of(&Settings::new(folder.path()));
+        let freeze = &agent.freeze;
+        let (answer, answered) = smol::channel::bounded(1);
+        freeze.lock().ask(Request { by: By::Failure, run: None, why: "a test".to_owned(), answer });
+        freeze.lock().phase = Phase::Freezing;
+        let stopped = freeze.stopped().unwrap();
+        Freeze::start_thawer(&agent).unwrap();
+        stopped.recv_blocking().unwrap();
+        assert!(freeze.stopped().is_err());
+        freeze.lock().phase = Phase::Frozen;
+        freeze.notify();
+        assert_eq!(answered.recv_blocking().unwrap().unwrap(), 0);
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub(super) fn thaw(this: &Freeze, agent: &Arc<Agent>, hands: &mut Hands, by: By,
             hands.thaw(held).into_iter().for_each(|done| sum.add(this, done));
         } else if inner.phase == Phase::Freezing {
             inner.cancelled = Some(by);
+            // A freeze that began after this was asked for has not been told to end by whoever asked.
+            if let Some(stop) = inner.stop_hook.take() {
+                let _ = stop.try_send(());
+            }
             inner.report.status = Status::Thawing;
             drop(this.wait(inner));
         } else if hands.is_pending() {

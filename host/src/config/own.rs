@@ -8,7 +8,8 @@ use super::{Code, Config, Endpoint, Target};
 const CONFIGURATION: &str = "/etc/waga";
 
 /// Files that the agent keeps in its state folder.
-const STATE: [&str; 4] = ["qga.state", "qga.state.new", "qga.state.isfrozen", "waga.thawed"];
+const STATE: [&str; 6] =
+    ["qga.state", "qga.state.new", "qga.state.isfrozen", "waga.thawed", "waga.owed", "waga.owed.new"];
 
 /// Where its compiler is.
 const PROGRAMS: [&str; 3] = ["/usr/libexec/waga/waga-ext", "/usr/local/bin/waga-ext", "/usr/bin/waga-ext"];

@@ -3,6 +3,7 @@
 //!
 //! They are no commands: none is let rest, nothing is below them, and `on-failure` does not speak of them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,9 @@ impl Extensions {
     /// cannot be.
     pub(crate) async fn freeze_hooks(self: &Arc<Self>) -> Vec<Box<dyn FreezeHook>> {
         let mut all: Vec<Box<dyn FreezeHook>> = Vec::new();
-        for unit in self.units.iter().filter(|unit| unit.config.freeze_hooks) {
+        // One that is switched off is not there for anybody.
+        let is_told = |unit: &&Arc<Unit>| unit.config.enabled && unit.config.freeze_hooks;
+        for unit in self.units.iter().filter(is_told) {
             let path = unit.config.code.path().display().to_string();
             let loaded = self.sandbox(unit, Instant::now() + LOADING).await;
             let scripts = loaded.as_ref().ok().and_then(|loaded| loaded.known.scripts.clone());
@@ -111,6 +114,12 @@ impl FreezeHook for Hooked {
         &self.file
     }
 
+    fn script(&self) -> Option<&str> {
+        // Of one with a fault as well, of which there is only the file.
+        let name = Path::new(&self.file).strip_prefix(self.unit.folder()?).ok()?;
+        name.to_str().filter(|name| !name.is_empty())
+    }
+
     fn freeze(&mut self) -> BoxFuture<'_, Told> {
         Box::pin(self.tell(Hook::Freeze))
     }
@@ -121,5 +130,47 @@ impl FreezeHook for Hooked {
 
     fn thaw(&mut self) -> BoxFuture<'_, Told> {
         Box::pin(self.tell(Hook::Thaw))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::cli::{self, Wish};
+    use crate::config::{Config, Places};
+
+    #[test]
+    fn one_that_is_switched_off_stops_no_freeze() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places {
+            agent_toml: folder.path().join("agent.toml"),
+            agent_d: folder.path().join("agent.d"),
+            qemu_ga_conf: folder.path().join("qemu-ga.conf"),
+        };
+        let hooks = |lines: &str| {
+            let cache = folder.path().display();
+            let text = format!(
+                "[extensions]\ncache = '{cache}/cache'\n[extension.x]\nmodule = '/nonexistent'\n{lines}\n"
+            );
+            fs::write(&places.agent_toml, text).unwrap();
+            fs::set_permissions(&places.agent_toml, fs::Permissions::from_mode(0o600)).unwrap();
+            let Ok(Wish::Run(cli)) = cli::parse(["waga".into()]) else { panic!() };
+            let config = Config::load(&cli, &places).unwrap().config;
+            let set = Extensions::open(&config.extensions, &config.own_places().into());
+            // Of none of these it is waited for anything.
+            for unit in &set.units {
+                if unit.config.enabled {
+                    unit.set(super::super::unit::Phase::Refused("a test".into(), None));
+                }
+            }
+            smol::block_on(set.freeze_hooks()).len()
+        };
+        assert_eq!(hooks("freeze-hooks = true"), 1);
+        assert_eq!(hooks("freeze-hooks = true\nenabled = false"), 0);
+        assert_eq!(hooks("enabled = false"), 0);
+        assert_eq!(hooks(""), 0);
     }
 }

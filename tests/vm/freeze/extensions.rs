@@ -144,6 +144,7 @@ fn extensions_are_told_and_leave_nothing_frozen() -> Result<()> {
             error(agent, "guest-fsfreeze-thaw")?;
             nothing_is_frozen(guest, agent)
         })?;
+        step("an agent that ends while it tells", || ends_meanwhile(guest, agent))?;
         step("a deadline", || deadline(guest, agent))?;
         step("an agent that is killed", || killed(guest, agent))?;
         step("what cannot be loaded", || missing(guest, agent))
@@ -230,6 +231,31 @@ fn cancelled(guest: &Guest, agent: &mut Client) -> Result<()> {
     nothing_is_frozen(guest, agent)
 }
 
+/// While they are told of the thaw: one that is ended tells all of them first, and the successor of one that is killed tells the rest
+/// without being asked.
+fn ends_meanwhile(guest: &Guest, agent: &mut Client) -> Result<()> {
+    for (signal, rest, id) in [("TERM", ", first thaw1, program thaw", 3010), ("KILL", "", 3011)] {
+        does(guest, "second-thaw1", "echo $$ >/run/hangs; sleep 3")?;
+        guest.shell("rm -f /run/hangs")?;
+        whole_freeze(guest, agent)?;
+        agent.send("{\"execute\":\"guest-fsfreeze-thaw\"}\n")?;
+        guest.shell("until [ -s /run/hangs ]; do usleep 10000; done")?;
+        kill_agent(guest, signal)?;
+        told(guest, &format!("b thaw1, a thaw1, second thaw1{rest}"))?;
+        does(guest, "second-thaw1", "exit 0")?;
+        again(guest, agent, id)?;
+        if signal == "KILL" {
+            await_until("the last hook", LIMIT, || {
+                let left = guest.shell("ls /run/agent-state")?;
+                Ok((!left.contains("waga.owed")).then_some(()))
+            })?;
+            told(guest, "second thaw0, first thaw0")?;
+        }
+        nothing_is_frozen(guest, agent)?;
+    }
+    Ok(())
+}
+
 fn deadline(guest: &Guest, agent: &mut Client) -> Result<()> {
     kill_agent(guest, "TERM")?;
     guest.shell("sed -i \"s/deadline = 'off'/deadline = '5s'/\" /etc/waga/agent.toml")?;
@@ -276,7 +302,7 @@ fn killed(guest: &Guest, agent: &mut Client) -> Result<()> {
     // What was written down of them is broken; and one is not there any more.
     for line in [
         "head -c 100 /dev/urandom >/run/agent-state/waga.owed",
-        "sed -i 's/first.wasm/none.wasm/' /run/agent-state/waga.owed",
+        "sed -i 's/^first/none/' /run/agent-state/waga.owed",
     ] {
         whole_freeze(guest, agent)?;
         kill_agent(guest, "KILL")?;
@@ -289,7 +315,7 @@ fn killed(guest: &Guest, agent: &mut Client) -> Result<()> {
         nothing_is_frozen(guest, agent)?;
     }
     let report = report(agent)?;
-    let reason = "extension first: it is not there any more, or cannot be loaded, to be told of the thaw";
+    let reason = "extension none: it is not there any more, or cannot be loaded, to be told of the thaw";
     ensure!(report["hooks"][3]["error"] == reason, "{report}");
     Ok(())
 }
