@@ -53,13 +53,13 @@ pub(crate) struct Options {
     /// What it runs as.
     #[arg(long, value_enum, required_unless_present = "all")]
     runtime: Option<Runtime>,
-    /// Compile all extensions of a configuration into its cache.
+    /// Compile all of a configuration into its cache.
     ///
-    /// Scripts are run once for what they define. Exit code 1: an agent that
-    /// starts with this would not run all of them.
-    #[arg(long)]
+    /// Scripts are run once for what they define. The exit code is 1 if
+    /// an agent that starts with this would not run all of them.
+    #[arg(long, verbatim_doc_comment)]
     all: bool,
-    /// That configuration: a folder, or one file that ends in .toml.
+    /// Its folder, or its .toml file.
     #[arg(short, long, value_name = "PATH", default_value = "/etc/waga", requires = "all")]
     config: PathBuf,
     /// Stack of a component.

@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// The secret key, of `waga-ext keygen` or minisign.
     #[arg(short, long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// The password of the key is the first line of this file.
+    /// The key's password: the first line of this file.
     #[arg(long, value_name = "FILE", requires = "key")]
     password_file: Option<PathBuf>,
     /// Take a signature that was made elsewhere.
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Print what is to be signed.
     #[arg(long, conflicts_with_all = ["key", "attach"])]
     sums: bool,
-    /// Where the signed pack goes [default: in the place of the pack].
+    /// Where it goes [default: in the pack's place].
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }

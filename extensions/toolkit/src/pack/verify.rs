@@ -13,17 +13,18 @@ use crate::store::trust;
 /// Verifies that a pack is whole, and that a trusted key signed it.
 ///
 /// Without -p the keys are those of /etc/waga/trust.d, and what is revoked there
-/// counts. The exit code is 1 if none of them signed it. Stock programs say the same: tar unpacks it,
-/// minisign -Vm SHA256SUMS -p KEY.pub, then sha256sum --check SHA256SUMS.
+/// counts. The exit code is 1 if none of them signed it. Stock programs say the
+/// same: tar unpacks it, minisign -Vm SHA256SUMS -p KEY.pub, then
+/// sha256sum --check SHA256SUMS.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Options {
     /// The pack.
     pack: PathBuf,
-    /// A public key, as a file or as its line of 56 letters.
+    /// A public key: its file, or its line of letters.
     #[arg(short, long, value_name = "KEY")]
     public_key: Option<String>,
-    /// The folder of trusted keys.
+    /// The trusted keys.
     #[arg(long, value_name = "FOLDER", default_value = "/etc/waga/trust.d")]
     trusted_keys: PathBuf,
 }

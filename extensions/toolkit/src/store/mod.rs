@@ -39,7 +39,9 @@ const ETC: &str = "/etc/waga";
 /// What all verbs that change something have.
 #[derive(Debug, Args)]
 pub(crate) struct Where {
-    /// The agent's configuration: agent.toml, agent.d and trust.d in a folder.
+    /// The configuration's folder.
+    ///
+    /// It has agent.toml, agent.d and trust.d.
     #[arg(short, long, value_name = "FOLDER", default_value = ETC)]
     config: PathBuf,
 }
