@@ -94,8 +94,11 @@ pub(crate) fn is_end(end: &[u8]) -> bool {
     end.len() == END && end.iter().all(|byte| *byte == 0)
 }
 
+/// A name and what the file holds.
+type Member<'a> = (&'a str, &'a [u8]);
+
 /// The members of a tar, each checked as far as it can be by itself, and what follows them.
-pub(crate) fn members(tar: &[u8]) -> Result<(Vec<(&str, &[u8])>, &[u8]), Fault> {
+pub(crate) fn members(tar: &[u8]) -> Result<(Vec<Member<'_>>, &[u8]), Fault> {
     let cut = || Fault::new("its tar is cut off");
     let mut members = Vec::new();
     let mut rest = tar;

@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
 fn packed(pack: &Pack, json: bool) -> Result<String> {
     let name = pack.manifest().component.clone().unwrap_or_default();
     let component = |tell: fn(&Report<'_>) -> Result<serde_json::Value>| {
-        pack.component().map(|bytes| told(&name, bytes, |report| tell(report))).transpose()
+        pack.component().map(|bytes| told(&name, bytes, tell)).transpose()
     };
     if json {
         let component = component(|report| Ok(serde_json::to_value(report)?))?;

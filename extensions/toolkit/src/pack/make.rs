@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     }
     match (named(&document, "scripts"), named(&document, "component")) {
         (Some(scripts), _) => {
-            ["js", "json"].iter().try_for_each(|end| add_folder(&mut files, folder, &scripts, end))?
+            ["js", "json"].iter().try_for_each(|end| add_folder(&mut files, folder, &scripts, end))?;
         }
         (None, Some(component)) => add(&mut files, folder, &component)?,
         (None, None) => {

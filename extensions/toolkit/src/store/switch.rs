@@ -56,7 +56,7 @@ pub(crate) fn remove(options: &Options) -> Result<String> {
     let mut text =
         format!("{name} {version} is removed. What it kept between calls stays in {state}.\n{RELOAD}");
     if store.packs().join(&name).exists() {
-        text += &format!("Another table names the pack, so its files stay: waga-ext list\n");
+        text += "Another table names the pack, so its files stay: waga-ext list\n";
     }
     Ok(text)
 }

@@ -24,6 +24,7 @@ enum End {
 }
 
 /// Runs `waga-ext` in a folder until it is at this stop, of which there are two for each system call; then kills it.
+#[allow(clippy::zombie_processes, reason = "waitpid has reaped one that ended by itself")]
 fn run_until(folder: &Path, words: &[&str], stop: usize) -> End {
     // It waits for who traces it before it becomes the program.
     let line = "kill -STOP $$; exec \"$0\" \"$@\"";
@@ -52,7 +53,7 @@ fn run_until(folder: &Path, words: &[&str], stop: usize) -> End {
                 stops += 1;
             }
             WaitStatus::PtraceEvent(_, _, event) if event == nix::libc::PTRACE_EVENT_EXEC => {
-                is_program = true
+                is_program = true;
             }
             WaitStatus::Exited(..) => return End::Itself(stops),
             WaitStatus::Stopped(_, signal)
