@@ -57,15 +57,16 @@ pub(crate) fn run(options: &Incoming) -> Result<String> {
 fn again(store: &Store, pack: &Pack, archive: &[u8], path: &str) -> Result<String> {
     let (name, version) = (&pack.manifest().name, &pack.manifest().version);
     let place = store.version(name, version);
-    // Its own word on itself, unless that was damaged, too.
-    if let Ok(before) = trust::receipt(&place) {
-        ensure!(
-            before.digest == pack.digest(),
-            "another pack is installed as {name} {version}: a version is one pack for ever; waga-ext remove {name}, if this is the right one"
-        );
-    }
-    let judged =
-        trust::judge(pack, archive, &store.config.extensions, None).with_context(|| path.to_owned())?;
+    // Nobody is asked, so it has to be the same pack by the same signer: whoever cannot tell that any more removes it first.
+    let before = trust::receipt(&place).with_context(|| {
+        format!("{name} {version} is installed, and nobody can tell whose: waga-ext remove {name}")
+    })?;
+    ensure!(
+        before.digest == pack.digest(),
+        "another pack is installed as {name} {version}: a version is one pack for ever; waga-ext remove {name}, if this is the right one"
+    );
+    let judged = trust::judge(pack, archive, &store.config.extensions, Some(&before))
+        .with_context(|| path.to_owned())?;
     store.stage(pack, &judged.receipt)?;
     Ok(format!("{name} {version} is installed already; its files are as they were then.\n{RELOAD}"))
 }

@@ -218,6 +218,13 @@ fn what_was_changed_since_is_found() {
     guest.operates(&["install", "a-1.0.0.waga", "--yes"]);
     assert_eq!((fs::read(&module).unwrap(), guest.read(TABLE)), (good, table));
     guest.operates(&["doctor"]);
+    // By another signer it is not the same, however trusted: nobody is asked here.
+    guest.key("other");
+    guest.trust("other");
+    guest.does(&["pack", "src", "-o", "resigned.waga"]);
+    guest.does(&["sign", "resigned.waga", "--key", "other.key"]);
+    let said = guest.cannot(&["install", "resigned.waga", "--yes"]);
+    assert!(said.contains("another signer's pack does not take its place"), "{said}");
     // Another one of the same version does not.
     fs::rename(guest.path("a-1.0.0.waga"), guest.path("good.waga")).unwrap();
     let other = guest.pack("1.0.0", &format!("{COMMAND}[limits]\ntime = '1s'\n"), Some("acme"));
