@@ -23,10 +23,11 @@ const LIMITED: [(&str, &str); 2] = [("guest-exec", ".exec]"), ("guest-file-open"
 
 /// Explains the configuration; fails if there is a fault in it.
 pub(crate) fn run(cli: &Cli, as_json: bool) -> ExitCode {
-    let config = match Config::load(cli, &Places::system()) {
+    let mut config = match Config::load(cli, &Places::system()) {
         Ok(resolved) => resolved.config,
         Err(error) => return crate::fail(&error.to_string()),
     };
+    config.find_packs();
     let report = Report::new(&config);
     let text = if as_json { format!("{:#}", report.json()) } else { report.text() };
     crate::print(&text)

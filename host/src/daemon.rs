@@ -97,6 +97,7 @@ fn serve(
 ) -> io::Result<()> {
     waga_builtins::allocator::bound();
     let signals = Signals::new()?;
+    config.find_packs();
     let executor: Arc<Executor<'static>> = Arc::default();
     let settings = settings(&config);
     let policy = std::mem::take(&mut config.policy);

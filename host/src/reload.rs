@@ -121,13 +121,18 @@ async fn replace(
         // Reading a file may wait for a frozen filesystem.
         return Err("filesystems are frozen".into());
     }
-    let again = sources.clone();
-    let mut config = smol::unblock(move || again.load()).await.map_err(|error| error.to_string())?;
+    let (again, daemonize) = (sources.clone(), running.daemonize);
+    let read = move || {
+        let mut config = again.load()?;
+        if daemonize {
+            config.make_absolute();
+        }
+        config.find_packs();
+        Ok::<_, ConfigError>(config)
+    };
+    let config = smol::unblock(read).await.map_err(|error| error.to_string())?;
     if let Some(name) = lost(&config, running, served, dispatcher) {
         return Err(format!("the channel '{name}' is served until a restart, and its rules would be lost"));
-    }
-    if running.daemonize {
-        config.make_absolute();
     }
     let restart = [
         ("[[channel]]", config.channels != running.channels),

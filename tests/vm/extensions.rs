@@ -149,7 +149,7 @@ fn with_extensions(runtime: &str, compiled: &[&str]) -> Result<Option<Image>> {
     guest_with(runtime, EXTENSIONS, &["checksum", "greeting"], &made, compiled)
 }
 
-/// A guest with modules, `examples` and others, in these tables, and with what this machine compiled of some of them; `None` where nothing
+/// A guest with modules, `examples` and others, in these tables (of which some may begin with a pack in a module's place), and with what this machine compiled of some of them; `None` where nothing
 /// can be compiled.
 pub(crate) fn guest_with(
     runtime: &str,
@@ -171,8 +171,9 @@ pub(crate) fn guest_with(
     }
 
     // An agent of this machine fills a cache.
-    let table = |folder: &str, (name, lines): &(&str, &str)| {
-        format!("[extension.{name}]\nmodule = '{folder}/{name}.wasm'\n{lines}\n")
+    let table = |folder: &str, (name, lines): &(&str, &str)| match lines.starts_with("pack = ") {
+        true => format!("[extension.{name}]\n{lines}\n"),
+        false => format!("[extension.{name}]\nmodule = '{folder}/{name}.wasm'\n{lines}\n"),
     };
     let mut here = format!("[extensions]\nruntime = '{runtime}'\ncache = '{}'\n", cache.display());
     for entry in tables.iter().filter(|(name, _)| compiled.contains(name)) {

@@ -22,6 +22,7 @@ mod libvirt;
 mod libvirt_changes;
 mod libvirt_power;
 mod libvirt_snapshot;
+mod packs_hung;
 mod pg_quiesce;
 mod power;
 mod processors;

@@ -11,8 +11,9 @@ use waga_builtins::exec;
 use super::pack::{Keys, Pack, Trust};
 use crate::policy::Origin;
 
-/// How long the store of packs is waited for, and the stack of the thread that asks it, in bytes.
-const ANSWERED: Duration = Duration::from_secs(1);
+/// How long the store of packs is waited for: longer than a busy disk takes for a few small files, for without them no pack is run. And the
+/// stack of the thread that asks it, in bytes.
+const ANSWERED: Duration = Duration::from_secs(5);
 const STACK: usize = 256 << 10;
 
 /// `[extensions]` and every `[extension.NAME]`.

@@ -151,7 +151,8 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads the files that count and resolves them with the command line.
+    /// Reads the files that count and resolves them with the command line. Of packs no more is known than that they are named: see
+    /// [`Self::find_packs`].
     ///
     /// # Errors
     /// A file that cannot be read, trusted or understood, with its place; a value that makes no sense.
@@ -174,7 +175,8 @@ impl Config {
         sources.resolve(cli)
     }
 
-    /// What a folder as `/etc/waga` comes to by itself, with one of its files as it is proposed: neither options nor `qemu-ga.conf` count.
+    /// What a folder as `/etc/waga` comes to by itself, with one of its files as it is proposed: neither options nor `qemu-ga.conf` count. Its
+    /// packs are looked for.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -182,7 +184,18 @@ impl Config {
         let mut sources = Sources::default();
         sources.add_all(folder, proposed)?;
         let cli = Cli { name: Name::Waga, config: None, options: Options::default() };
-        sources.resolve(&cli).map(|resolved| resolved.config)
+        let mut config = sources.resolve(&cli)?.config;
+        config.find_packs();
+        Ok(config)
+    }
+
+    /// Looks which of the packs that are named are installed, and may be run; what an operator should know of them is among the doubts then.
+    ///
+    /// Their store may hang, which takes five seconds at most, and leaves a thread behind that waits for it: so a daemon does this once it is
+    /// in the background, and signals are blocked that are not for such a thread.
+    pub fn find_packs(&mut self) {
+        let doubts = self.extensions.find_packs();
+        self.doubts.extend(doubts);
     }
 
     /// Makes every path independent of the working folder, which a daemon leaves.

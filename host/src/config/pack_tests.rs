@@ -32,7 +32,8 @@ fn a_pack_is_what_the_store_has_of_it() {
         system
     };
     let found = |system: &System| {
-        let config = system.config("waga");
+        let mut config = system.config("waga");
+        config.find_packs();
         let pack = config.extensions.list[0].code.pack().unwrap().clone();
         (
             pack.installed
@@ -49,7 +50,8 @@ fn a_pack_is_what_the_store_has_of_it() {
     assert!(found(&strict).0.unwrap_err().contains("is in no file of"));
     write(&strict, "keys/acme.pub", key);
     assert_eq!(found(&strict), (Ok("a/1.0.0/a.wasm".into()), vec![]));
-    let config = strict.config("waga");
+    let mut config = strict.config("waga");
+    config.find_packs();
     let extension = &config.extensions.list[0];
     assert!(
         !extension.enabled && extension.code.home() == config.extensions.packs.join("a/E7620F1842B4E81F")
@@ -60,7 +62,7 @@ fn a_pack_is_what_the_store_has_of_it() {
         assert!(dump.contains(line), "{dump}");
     }
     let again = System::new(&[("agent.toml", &dump)]);
-    assert_eq!(placeless(&again.config("waga").extensions), placeless(&config.extensions));
+    assert_eq!(placeless(&again.config("waga").extensions), placeless(&strict.config("waga").extensions));
     write(&strict, "keys/revoked", &format!("{} a hole\n", "0".repeat(64)));
     assert!(found(&strict).0.unwrap_err().ends_with("a hole"));
 

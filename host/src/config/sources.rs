@@ -155,7 +155,6 @@ impl Sources {
             }
             tables.push(said.table);
         }
-        config.doubts.extend(config.extensions.find_packs());
         config.state_dir = options.state_dir.clone().unwrap_or(config.state_dir);
         config.log.target = options.log_file.clone().map_or(config.log.target, Target::File);
         config.log.verbose |= options.verbose;

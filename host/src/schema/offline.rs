@@ -14,10 +14,11 @@ use crate::registry::Registry;
 
 /// Prints the schema of one command, or of all; fails if there is no such command, or a fault in the configuration.
 pub(crate) fn run(cli: &Cli, format: Format, command: Option<&str>) -> ExitCode {
-    let config = match Config::load(cli, &Places::system()) {
+    let mut config = match Config::load(cli, &Places::system()) {
         Ok(resolved) => resolved.config,
         Err(error) => return crate::fail(&error.to_string()),
     };
+    config.find_packs();
     let registry = Registry::of_config(&config);
     let schemas = super::of(&registry, command);
     if let Some(command) = command.filter(|_| schemas.is_empty()) {

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use super::{ConfigError, trust};
 pub use keys::{Key, Keys, Revoked};
+pub use receipt::{RECEIPT, Receipt, Signer, is_version};
+
 /// Whether nobody but who runs this could have written to a folder, or have put another in its place. It need not be there.
 ///
 /// # Errors
@@ -19,8 +21,6 @@ pub use keys::{Key, Keys, Revoked};
 pub fn is_ours(folder: &Path) -> Result<(), ConfigError> {
     trust::folder(folder)
 }
-
-pub use receipt::{RECEIPT, Receipt, Signer, is_version};
 
 /// What is asked of a pack's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
