@@ -12,17 +12,14 @@ use clap::Args;
 use waga::config::CallLimits;
 use waga::extension::answer::Answer;
 use waga::extension::description::{Command, Description, Kind};
-use waga::extension::engine::{self, Engine};
+use waga::extension::engine;
 use waga::extension::files::Files;
-use waga::extension::sandbox::Sandbox;
-use waga::extension::scripts::{self, Alone};
+use waga::extension::scripts::Alone;
 use waga::extension::{Grant, Standing, standing};
 use waga::wire::{Event, Framer, Request};
 
 use crate::compile::Runtime;
-
-/// Stack of a component, as the agent has it unless told otherwise.
-const STACK: usize = 512 << 10;
+use crate::sandbox::Loaded;
 
 /// Calls one command of a component, under the agent's default limits.
 ///
@@ -69,29 +66,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let request = request(&arguments)?;
 
     let is_script = options.file.extension().is_some_and(|end| end == "js");
-    let component = if is_script { scripts::engine() } else { options.file.clone() };
-    ensure!(!is_script || component.exists(), "{}", scripts::no_engine(&component));
-    let bytes = crate::inspect::read(&component)?;
-    let name = options.file.display();
-    let kind = engine::Kind::from(options.runtime);
-    let engine = engine::config(kind, STACK).and_then(|config| wasmtime::Engine::new(&config));
-    let engine = engine.map_err(|error| anyhow!("cannot set up the engine: {error}"))?;
+    let name = options.file.display().to_string();
     let begun = Instant::now();
-    let made = crate::compile::in_child(bytes, options.runtime, STACK);
-    let made = made.map_err(|text| anyhow!("cannot compile {name}: {text}"))?;
-    let compiled = begun.elapsed();
-
-    let begun = Instant::now();
-    let component =
-        made.load(&engine).map_err(|text| anyhow!("cannot load what {name} was compiled to: {text}"))?;
-    let engine = Arc::new(Engine::start(engine, kind).context("cannot start the engine")?);
-    let told = |text: String| anyhow!("{name} {text}");
-    let mut description = made.description;
+    let loaded = match is_script {
+        true => Loaded::of_scripts(options.runtime, &name)?,
+        false => Loaded::new(crate::inspect::read(&options.file)?, options.runtime, &name)?,
+    };
+    let mut description = loaded.description.clone();
     if !is_script {
         permitted(&description).with_context(|| format!("{name} cannot be called here"))?;
     }
-    let sandbox = Arc::new(Sandbox::new(&component, &description).map_err(|unfit| told(unfit.to_string()))?);
-    let loaded = begun.elapsed();
+    let sandbox = loaded.sandbox().map_err(|text| anyhow!("{name} {text}"))?;
+    let (engine, compiled) = (&loaded.engine, loaded.compiled);
+    let loading = begun.elapsed().saturating_sub(compiled);
 
     let limits = Arc::new(CallLimits::default());
     let mut grant = Grant {
@@ -103,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     log::start(options.verbose);
     if is_script {
-        let alone = Alone::read(&options.file, &engine, sandbox.clone(), grant.clone());
+        let alone = Alone::read(&options.file, engine, sandbox.clone(), grant.clone());
         let alone = smol::block_on(alone).map_err(|text| anyhow!(plain(&text)))?;
         alone.faults().iter().for_each(|fault| eprintln!("waga-ext: not used: {}", plain(fault)));
         description.commands = alone.commands().collect();
@@ -120,11 +107,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         known(&command.name, &names, &arguments)?;
     }
     let begun = Instant::now();
-    let call = sandbox.call(&engine, grant, &options.command, request.arguments, begun + limits.time);
+    let call = sandbox.call(engine, grant, &options.command, request.arguments, begun + limits.time);
     let ending = smol::block_on(call);
     if options.verbose {
+        let kind = engine::Kind::from(options.runtime);
         let (wall, cpu) = (micros(begun.elapsed()), micros(ending.cpu));
-        eprintln!("compiled as {} in {}, loaded in {}", kind.as_str(), micros(compiled), micros(loaded));
+        eprintln!("compiled as {} in {}, loaded in {}", kind.as_str(), micros(compiled), micros(loading));
         eprintln!("called in {wall}, of which {cpu} CPU time");
     }
     match ending.result {

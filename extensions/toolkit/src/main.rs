@@ -9,6 +9,7 @@ mod component;
 mod inspect;
 mod new;
 mod pack;
+mod sandbox;
 mod store;
 mod wit_text;
 

@@ -9,7 +9,7 @@ use clap::Args;
 use toml_edit::DocumentMut;
 use waga_pack::{MANIFEST, Pack};
 
-use super::{check, write};
+use super::{check, scripts, write};
 use crate::build;
 
 /// Makes a pack of an extension.
@@ -78,8 +78,11 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     }
     files.insert(MANIFEST.to_owned(), document.to_string().into_bytes());
     let pack = Pack::new(files).with_context(|| folder.display().to_string())?;
-    let remarks = check::whole(&pack).with_context(|| folder.display().to_string())?;
-    for remark in remarks {
+    let in_folder = || folder.display().to_string();
+    let remarks = check::whole(&pack).with_context(in_folder)?;
+    let config = check::declared(pack.manifest())?.config;
+    let of_scripts = scripts::check(&pack, folder, &config).with_context(in_folder)?;
+    for remark in remarks.iter().chain(&of_scripts) {
         eprintln!("waga-ext: {remark}");
     }
     let output = match options.output.is_dir() {

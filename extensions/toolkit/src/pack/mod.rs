@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod keygen;
 pub(crate) mod make;
+mod scripts;
 pub(crate) mod show;
 pub(crate) mod sign;
 pub(crate) mod verify;

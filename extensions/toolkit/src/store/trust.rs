@@ -55,7 +55,7 @@ pub(crate) fn judge(
         bail!("{doubt}: {}{}", way_out.replace(" ( so far)", ""), faults.concat());
     }
     if let Some(before) = before {
-        same_signer(before, trusted.as_ref().map(|signer| &signer.key), id.as_deref())?;
+        same_signer(before, trusted.as_ref().map(|signer| &signer.key), id.as_deref(), &keys)?;
     }
     let signed = match (&trusted, &id) {
         (Some(Signer { name, key }), _) => format!("{name}, key {} ({key})", key.id()),
@@ -84,10 +84,21 @@ pub(crate) fn receipt_of(pack: &Pack, archive: &[u8], signer: Option<Signer>) ->
 }
 
 /// Who signed a version signs those after it.
-fn same_signer(before: &Receipt, now: Option<&Key>, id: Option<&str>) -> Result<()> {
+fn same_signer(before: &Receipt, now: Option<&Key>, id: Option<&str>, keys: &Keys) -> Result<()> {
     let Some(signer) = &before.signer else { return Ok(()) };
     if now == Some(&signer.key) {
         return Ok(());
+    }
+    // Whether it is by that key is not looked at, for that one is not trusted now: it may as well be somebody's who gave another its id.
+    if now.is_none() && id == Some(&signer.key.id()) {
+        bail!(
+            "the key that signed {} {} that is installed, {}, is in no file of {} any more: put {}.pub back there to go on with its packs",
+            before.name,
+            before.version,
+            signer.key.id(),
+            keys.folder().display(),
+            signer.name
+        );
     }
     let now = id.map_or_else(|| "nobody".to_owned(), |id| format!("key {id}"));
     bail!(

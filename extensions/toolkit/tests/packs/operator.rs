@@ -143,6 +143,12 @@ fn who_signed_it_decides() {
     fs::remove_file(guest.path("etc/trust.d/acme.pub")).unwrap();
     assert!(guest.operates(&["list"]).contains("refused"));
     assert!(guest.cannot(&["doctor"]).contains("is in no file of"));
+    let config = guest.read("etc/agent.toml");
+    guest.write("etc/agent.toml", format!("{config}trust = 'off'\n"));
+    let newer = guest.pack("1.0.3", COMMAND, Some("acme"));
+    let said = guest.cannot(&["upgrade", &newer, "--yes"]);
+    assert!(said.contains("put acme.pub back there to go on with its packs"), "{said}");
+    guest.write("etc/agent.toml", config);
     guest.trust("acme");
     guest.operates(&["doctor"]);
     // What is revoked is out, whatever is asked of signatures.

@@ -147,6 +147,42 @@ fn what_a_pack_says_has_to_be_so() {
 }
 
 #[test]
+fn scripts_have_the_commands_that_their_pack_names() {
+    if !has_engine() {
+        return;
+    }
+    let guest = Guest::new("");
+    let manifest = manifest("1.0.0", COMMAND).replace("component = 'a.wasm'", "scripts = 'scripts'\n")
+        + "[config]\nn = 1\n";
+    guest.write("src/pack.toml", manifest);
+    guest.write("src/README.md", "# a\n");
+    guest.write(
+        "src/scripts/a.js",
+        "if (!config.n) throw 'no n';\nexports['guest-acme-a'] = () => 1;\nexports['guest-acme-b'] = () => 1;\n",
+    );
+    let output = guest.run(&["pack", "src"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("its scripts export guest-acme-b, which"), "{said}");
+    guest.write("src/scripts/b.js", "exports['guest-acme-c'] = () => {\n");
+    let said = guest.fails(&["pack", "src"]);
+    assert!(said.contains("src: b.js:"), "{said}");
+    fs::remove_file(guest.path("src/scripts/b.js")).unwrap();
+    guest.write("src/scripts/a.js", "exports['guest-acme-x'] = () => 1;\n");
+    let said = guest.fails(&["pack", "src"]);
+    assert!(said.contains("none of its scripts exports guest-acme-a, which pack.toml names"), "{said}");
+}
+
+/// Whether the engine of scripts is beside the program; that it is not is said.
+fn has_engine() -> bool {
+    let engine = std::path::Path::new(env!("CARGO_BIN_EXE_waga-ext")).with_file_name("script.wasm");
+    assert!(
+        engine.exists() || std::env::var_os("WAGA_TESTS").is_none_or(|it| it != "all"),
+        "missing: {engine:?}"
+    );
+    engine.exists()
+}
+
+#[test]
 fn a_pack_is_shown_without_being_believed() {
     let guest = Guest::new("");
     guest.key("acme");
