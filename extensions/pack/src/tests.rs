@@ -118,6 +118,10 @@ fn a_manifest_is_understood_whole_or_refused() {
         ("\"MIT\"", "\" \"", "licence says nothing"),
         ("Does something", "Does\\u001b[2J", "description has a character that cannot be shown: \\u{1b}"),
         ("Does something", "Does\\u202e", "description has a character that cannot be shown: \\u{202e}"),
+        ("Does something", &"x".repeat(201), "description has more than 200 characters"),
+        ("What it tells.", &"x".repeat(201), "reason has more than 200 characters"),
+        ("/proc/meminfo", &format!("/{}", "x".repeat(200)), "a permission has more than 200 characters"),
+        ("/proc/meminfo", "/\\u001b[2J", "a permission has a character that cannot be shown: \\u{1b}"),
         ("licence =", "license =", "pack.toml:5: unknown field `license`"),
         ("component = \"a.wasm\"", "", "needs the key 'component'"),
         ("component =", "scripts = 's'\ncomponent =", "has both 'component' and 'scripts'"),
@@ -143,10 +147,14 @@ fn a_manifest_is_understood_whole_or_refused() {
     assert!(fault.contains("\\u{1b}[2J\\u{202e}") && !fault.contains('\u{1b}'), "{fault}");
     let long = format!("{TOML}[config]\nx = [{}]\n", "1,".repeat(40_000));
     assert!(Manifest::parse(&long).unwrap_err().to_string().contains("more than 65536 bytes"));
-    let many = "[[command]]\nname='guest-a-b'\nmode='add'\n".repeat(257);
-    assert!(
-        Manifest::parse(&format!("{TOML}{many}")).unwrap_err().to_string().contains("more than 256 commands")
-    );
+    let commands: String =
+        (0..256).map(|n| format!("[[command]]\nname='guest-a-{n}'\nmode='add'\n")).collect();
+    let permissions: String =
+        (0..255).map(|n| format!("[[permission]]\nread=['/{n}']\nreason='r'\n")).collect();
+    for many in [commands, permissions] {
+        let fault = Manifest::parse(&format!("{TOML}{many}")).unwrap_err().to_string();
+        assert!(fault.contains("has more than 256 commands or permissions"), "{fault}");
+    }
     let mut without = files(&[]);
     without.remove("README.md");
     assert!(Pack::new(without).unwrap_err().to_string().starts_with("there is no README.md"));
@@ -229,6 +237,7 @@ fn a_tar_that_waga_ext_would_not_write_is_refused() {
     let mut hidden = with(member("z", b"x", |_| ()));
     let end = hidden.len();
     hidden[end - 1025] = 1;
+    let numbered: Vec<_> = (0..1025).map(|n| member(&format!("z{n}"), b"", |_| ())).collect();
     for (tar, expected) in [
         (linked(EntryType::Symlink), "member 'z' is a link: a pack has regular files only"),
         (linked(EntryType::Link), "is a link"),
@@ -261,7 +270,7 @@ fn a_tar_that_waga_ext_would_not_write_is_refused() {
         (good().concat(), "its tar is cut off"),
         (Vec::new(), "its tar is cut off"),
         (vec![0; 1024], "the first member is not SHA256SUMS"),
-        (tar(&vec![member("z", b"", |_| ()); 1025]), "stands twice"),
+        (tar(&numbered), "has more than 1024 members"),
     ] {
         let found = Pack::of_tar(&tar).unwrap_err().to_string();
         assert!(found.contains(expected), "{found}: {expected}");
@@ -273,6 +282,10 @@ fn what_is_unpacked_is_bounded_and_the_file_is_all_there_is() {
     let bomb = archive::compress(&vec![0; usize::try_from(UNPACKED).unwrap() + 1]);
     assert!(bomb.len() < 1 << 20);
     assert_eq!(Pack::read(&bomb).unwrap_err().to_string(), "is unpacked to more than 64 MiB");
+    // Of a frame with nothing in it, by how far its decoder would have to look back: 8 MiB, and 16.
+    let looking_back = |window: u8| Pack::read(&[0x28, 0xb5, 0x2f, 0xfd, 0, window, 1, 0, 0]).unwrap_err();
+    assert_eq!(looking_back(0x68).to_string(), "its tar is cut off");
+    assert!(looking_back(0x70).to_string().ends_with("zstd does not unpack it"));
     let good = pack().to_archive();
     let longer = [good.clone(), vec![0]].concat();
     assert_eq!(Pack::read(&longer).unwrap_err().to_string(), "something follows its end");

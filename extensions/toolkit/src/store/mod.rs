@@ -22,7 +22,7 @@ pub(crate) mod trust;
 pub(crate) mod upgrade;
 
 use std::fs::{self, File};
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -81,12 +81,17 @@ impl Store {
     /// What is wrong with the configuration.
     pub(crate) fn open(place: &Where) -> Result<Self> {
         let folder = std::path::absolute(&place.config).context("there is no working folder")?;
-        // Without a configuration an agent does with what it has; one that somebody names is to be there.
-        ensure!(
-            folder.is_dir() || folder == Path::new(ETC),
-            "{} is no folder: -c names one with agent.toml, agent.d and trust.d",
-            folder.display()
-        );
+        match fs::metadata(&folder) {
+            Ok(metadata) if metadata.is_dir() => {}
+            // Without a configuration an agent does with what it has; one that somebody names is to be there.
+            Err(error) if error.kind() == ErrorKind::NotFound && folder == Path::new(ETC) => {}
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot read {}", folder.display()));
+            }
+            _ => {
+                bail!("{} is no folder: -c names one with agent.toml, agent.d and trust.d", folder.display())
+            }
+        }
         let config = Config::of_folder(&folder, None)?;
         Ok(Self { folder, config, lock: None })
     }
@@ -129,7 +134,7 @@ impl Store {
                 self.packs().display(),
                 of.trim_end()
             ),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 disk::replace(&path, format!("{ours}\n").as_bytes(), false)
             }
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),

@@ -343,6 +343,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_list_of_names_and_paths_is_merged_by_its_members() {
+        let with = |version: &str, names: [&str; 2]| {
+            let mut more = String::new();
+            for name in names {
+                for mode in ["add", "override", "wrap"] {
+                    more += &format!("[[command]]\nname = 'guest-{mode}-{name}'\nmode = '{mode}'\n");
+                }
+                for key in ["read", "write", "commands"] {
+                    more += &format!("[[permission]]\n{key} = ['guest-{key}-{name}']\nreason = 'r'\n");
+                }
+            }
+            manifest(version, "['/x']", &more)
+        };
+        let (old, new) = (with("1.0.0", ["one", "two"]), with("2.0.0", ["one", "three"]));
+        let mut changed = text(&old).replace("version = \"1.0.0\"", "version = \"1.5.0\"");
+        let keys = ["add", "override", "wrap", "read", "write", "commands"];
+        for key in keys {
+            changed = changed.replace(&format!("\"guest-{key}-one\", "), "");
+        }
+        let text = merge(&changed, &old, &new).unwrap();
+        let merged: toml::Table = toml::from_str(&text).unwrap();
+        let table = &merged["extension"]["a"];
+        assert_eq!(table["version"].as_str(), Some("2.0.0"));
+        for key in keys {
+            let list: Vec<_> = table[key].as_array().unwrap().iter().filter_map(|it| it.as_str()).collect();
+            assert_eq!(
+                list.iter().filter(|it| it.contains(key)).collect::<Vec<_>>(),
+                [&format!("guest-{key}-three")]
+            );
+        }
+        let mut withheld: Vec<_> = withheld(&text, &new).unwrap().into_iter().map(|ask| ask.what).collect();
+        withheld.sort();
+        assert_eq!(withheld, ["guest-commands-one", "guest-read-one", "guest-write-one"]);
+    }
+
     /// What was narrowed is not widened again, and a list that means something as a whole is not mixed.
     #[test]
     fn what_an_operator_narrowed_stays_narrow() {
