@@ -171,7 +171,8 @@ fn calls_within_calls_are_bounded_in_sum() {
     let is_bounded = |answer: &Value| answer["error"]["desc"].as_str().is_some_and(|it| it.ends_with(text));
     let bounded = answers.iter().filter(|answer| is_bounded(answer)).count();
     let served = answers.iter().filter(|answer| answer["return"] == "").count();
-    assert!(bounded > 0 && served > 0 && bounded + served == 8, "{answers:?}");
+    // Where all come to the bound at once, it is none that gets further.
+    assert!(bounded > 0 && bounded + served == 8, "{answers:?}");
     assert_eq!(client.run("guest-test-x", json!({})).unwrap(), "");
     in_step(&agent);
 }

@@ -20,6 +20,7 @@ pub(super) fn run(path: &Path, runtime: Option<Runtime>) -> ExitCode {
         }
     };
     config.make_absolute();
+    config.find_packs();
     if let Some(runtime) = runtime {
         config.extensions.runtime = match runtime {
             Runtime::Native => config::Runtime::Native,
